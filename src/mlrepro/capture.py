@@ -1,0 +1,414 @@
+"""From data in the worktree to blobs, to pointers: in this order, never another."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING
+
+from mlrepro import durable, engine, folder, index, pointer, remote, transfer, worktree
+from mlrepro.errors import MlreproError, PathError
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from mlrepro.project import Project
+    from mlrepro.remote import Remote
+    from mlrepro.result import Options
+    from mlrepro.store import Store
+    from mlrepro.worktree import Data, Tracked
+
+HASH_FIRST_BYTES = 1 << 20
+
+
+@dataclass(frozen=True, slots=True)
+class Target:
+    """A path whose content is to be saved, and the pointer that is to name it.
+
+    ``item``: what its pointer says today, None for a new one.
+    """
+
+    path: str
+    pointer: str
+    item: Tracked | None = None
+
+
+@dataclass(slots=True)
+class Saved:
+    """A target whose content is safe: ``text`` is what its pointer has to say (None: as it is)."""
+
+    target: Target
+    data: Data
+    stored: bool
+    text: bytes | None = None
+
+    @property
+    def is_new(self) -> bool:
+        return self.target.item is None
+
+    @property
+    def is_changed(self) -> bool:
+        return self.target.item is not None and self.target.item.oid != self.data.oid
+
+
+@dataclass(slots=True)
+class Capture:
+    """What was saved, what that stored, and the targets that could not be saved."""
+
+    saved: list[Saved] = field(default_factory=list)
+    count: int = 0
+    bytes: int = 0
+    notes: list[str] = field(default_factory=list)
+    owed: list[str] = field(default_factory=list)
+    errors: list[MlreproError] = field(default_factory=list)
+
+
+def pointer_name(path: str) -> str:
+    """Where the pointer of ``path`` goes: beside it, as DVC has it.
+
+    A name too long for ``.dvc`` to fit behind it is cut, with a hash of the whole in its place.
+    """
+    parent, _, name = path.rpartition("/")
+    raw = os.fsencode(name)
+    if len(raw) > 251:
+        import hashlib
+
+        mark = hashlib.md5(raw, usedforsecurity=False).hexdigest()[:8]
+        name = raw[:200].decode("utf-8", "ignore") + "-" + mark
+    return (parent + "/" if parent else "") + name + ".dvc"
+
+
+def save(
+    project: Project,
+    target: Remote,
+    wanted: Sequence[Target],
+    record: index.Record,
+    options: Options,
+) -> Capture:
+    """Put the content of every target into cache and store; pointers are not touched yet.
+
+    What the record proves unchanged and stored is not read. Raises StoreError where the store
+    folder cannot be used at all; what concerns one target only is in ``errors``.
+    """
+    result = Capture()
+    store = remote.usable(project, target) if not options.dry_run else target.store
+    if not options.dry_run:
+        target.cache.create()
+    if store is not None and record.store_id and record.store_id != store.read_id():
+        for entry in record.entries.values():
+            entry.stored = False
+    to_save: list[Target] = []
+    for item in wanted:
+        path = project.absolute(item.path)
+        if os.path.isdir(path) and not os.path.islink(path):
+            _save_folder(project, target, store, item, record, options, result)
+        else:
+            to_save.append(item)
+    _save_files(project, target, store, to_save, record, options, result)
+    if store is None and target.is_network:
+        _send(project, target, result, options)
+    _texts(project, result.saved)
+    return result
+
+
+def _save_files(
+    project: Project,
+    target: Remote,
+    store: Store | None,
+    wanted: Sequence[Target],
+    record: index.Record,
+    options: Options,
+    result: Capture,
+) -> None:
+    by_path = {item.path: item for item in wanted}
+    hash_only = {
+        path
+        for path in by_path
+        if options.dry_run or _seems_touched(project, path, record.entries.get(path))
+    }
+    proven = _proven(project, set(by_path) - hash_only, record, target.cache, store)
+    looked_at = worktree.examine(project, sorted(hash_only | proven), record, options)
+    to_read: list[str] = []
+    for path in by_path:
+        data = looked_at.get(path)
+        if data is None:
+            to_read.append(path)
+        elif data.error is not None:
+            result.errors.append(data.error)
+        elif data.is_missing:
+            result.errors.append(_missing(path))
+        elif options.dry_run or _is_stored(record.entries.get(path), data, target.cache, store):
+            result.saved.append(Saved(by_path[path], data, True))
+        else:
+            to_read.append(path)
+    absolute = {}
+    for path in to_read:
+        link = worktree.linked_parent(project, path)
+        if link:
+            result.errors.append(_linked(path, link))
+        else:
+            absolute[project.absolute(path)] = path
+    report = engine.save_files(
+        list(absolute), target.cache, store, jobs=options.jobs, reporter=options.reporter
+    )
+    for done in report.saved:
+        path = absolute[done.path]
+        data = worktree.Data(path, done.oid, done.size, None, done.isexec, done.stat, done.began_ns)
+        result.saved.append(Saved(by_path[path], data, store is not None))
+        if done.stored_new:
+            result.count += 1
+            result.bytes += done.size
+    for name, error in report.failed:
+        error.path = absolute[name]
+        result.errors.append(error)
+
+
+def _proven(
+    project: Project, paths: set[str], record: index.Record, cache: Store, store: Store | None
+) -> set[str]:
+    """The paths that need not be read: unchanged since they were hashed, and stored."""
+    proven = set()
+    for path in paths:
+        entry = record.entries.get(path)
+        if entry is None or not entry.oid:
+            continue
+        try:
+            same = entry.is_unchanged(os.lstat(project.absolute(path)))
+        except OSError:
+            continue
+        places = [cache] if store is None else [cache, store]
+        if same and all(place.has(entry.oid, entry.size) for place in places):
+            proven.add(path)
+    return proven
+
+
+def _seems_touched(project: Project, path: str, entry: index.Entry | None) -> bool:
+    """Whether a large file probably only has a new date: then it is hashed before it is copied."""
+    if entry is None or entry.size < HASH_FIRST_BYTES:
+        return False
+    try:
+        return os.lstat(project.absolute(path)).st_size == entry.size
+    except OSError:
+        return False
+
+
+def _is_stored(entry: index.Entry | None, data: Data, cache: Store, store: Store | None) -> bool:
+    if entry is None or not cache.has(data.oid, data.size):
+        return False
+    return store is None or store.has(data.oid, data.size)
+
+
+def _missing(path: str) -> PathError:
+    return PathError(
+        f"No such file or folder: {path}", "mlrepro pull", code="path-missing", path=path
+    )
+
+
+def _linked(path: str, link: str) -> PathError:
+    return PathError(
+        f"{path} lies behind a symbolic link: {link}",
+        "name the real path",
+        code="path-symlink",
+        path=path,
+    )
+
+
+def _save_folder(
+    project: Project,
+    target: Remote,
+    store: Store | None,
+    wanted: Target,
+    record: index.Record,
+    options: Options,
+    result: Capture,
+) -> None:
+    """Save the members that are not proven stored, and the listing after them."""
+    data = worktree.Data(wanted.path)
+    entry = record.entries.get(wanted.path)
+    try:
+        link = worktree.linked_parent(project, wanted.path)
+        if link:
+            raise _linked(wanted.path, link)
+        plan = worktree.plan_folder(project, wanted.path)
+        members = dict(plan.known)
+        certain = entry is not None and entry.stored and _marked(record, store)
+        to_read = list(plan.fresh)
+        if not certain and not options.dry_run:
+            to_read += _unstored(plan.known, target.cache, store)
+        members |= _read_members(project, target, store, wanted.path, to_read, options, result)
+        if not members:
+            raise PathError(
+                f"The folder holds no file: {wanted.path}",
+                "put a file into it first",
+                code="folder-empty",
+                path=wanted.path,
+            )
+        listing = worktree.finish_folder(data, plan, members)
+        if not options.dry_run and not (certain and data.proven):
+            engine.save_bytes(listing, ".dir", target.cache, store)
+    except MlreproError as error:
+        error.path = error.path or wanted.path
+        result.errors.append(error)
+        return
+    if plan.walk.hollow:
+        result.notes.append(
+            f"{wanted.path}: {len(plan.walk.hollow)} empty folders are not kept "
+            f"({plan.walk.hollow[0]}): a snapshot holds files."
+        )
+    result.saved.append(Saved(wanted, data, store is not None))
+
+
+def _read_members(
+    project: Project,
+    target: Remote,
+    store: Store | None,
+    path: str,
+    names: Sequence[str],
+    options: Options,
+    result: Capture,
+) -> dict[str, str]:
+    """Save these members of a folder (or only hash them, in a dry run): name → hash."""
+    absolute = {project.absolute(f"{path}/{name}"): name for name in names}
+    jobs, reporter = options.jobs, options.reporter
+    if options.dry_run:
+        hashed = engine.hash_files(list(absolute), jobs=jobs, reporter=reporter)
+        failed, members = hashed.failed, {absolute[one.path]: one.oid for one in hashed.saved}
+    else:
+        report = engine.save_files(
+            list(absolute), target.cache, store, jobs=jobs, reporter=reporter
+        )
+        failed, members = report.failed, {absolute[one.path]: one.oid for one in report.saved}
+        fresh = [one.size for one in report.saved if one.stored_new]
+        result.count += len(fresh)
+        result.bytes += sum(fresh)
+    for name, error in failed:
+        error.path = f"{path}/{absolute[name]}"
+        raise error
+    return members
+
+
+def _marked(record: index.Record, store: Store | None) -> bool:
+    """Whether the record speaks of the very store that is there now."""
+    return store is None or (bool(record.store_id) and record.store_id == store.read_id())
+
+
+def _unstored(known: dict[str, str], cache: Store, store: Store | None) -> list[str]:
+    """The members whose blobs are not in cache and store; one listing of each, not a look each."""
+    places = [cache.list_oids()] + ([store.list_oids()] if store is not None else [])
+    return [name for name, oid in known.items() if any(oid not in place for place in places)]
+
+
+def _send(project: Project, target: Remote, result: Capture, options: Options) -> None:
+    """Send to a network store what it may not have yet; what cannot be sent now is owed."""
+    needs = [
+        transfer.Need(item.target.path, item.data.oid, pointer=item.target.pointer)
+        for item in result.saved
+        if not options.dry_run and (item.is_new or item.is_changed)
+    ]
+    if not needs:
+        return
+    sent = transfer.push(project, target, needs, options)
+    result.count, result.bytes = sent.count, sent.bytes
+    result.owed = [need.oid for need in sent.owed]
+    owed = set(result.owed)
+    for item in result.saved:
+        item.stored = item.data.oid not in owed
+    result.notes += [f"{error.message} The content is in the cache, and owed to the store."
+                     for error in sent.errors]  # fmt: skip
+
+
+def _texts(project: Project, saved: Sequence[Saved]) -> None:
+    """Set what each pointer has to say now: one text for all of the outputs that it names."""
+    groups: dict[str, list[Saved]] = {}
+    for item in saved:
+        if item.is_new or _differs(item):
+            groups.setdefault(item.target.pointer, []).append(item)
+    for group in groups.values():
+        text = _text(project, group)
+        for item in group:
+            item.text = text
+
+
+def _differs(saved: Saved) -> bool:
+    item = saved.target.item
+    if item is None or item.in_lock:  # DVC itself refreshes a pipeline's lock file
+        return False
+    return item.oid != saved.data.oid or item.out.isexec != saved.data.isexec
+
+
+def _text(project: Project, group: Sequence[Saved]) -> bytes:
+    fresh = {posix_name(one.target): one.data for one in group}
+    item = group[0].target.item
+    if item is None:
+        return pointer.render(
+            pointer.Pointer(tuple(_out(name, data) for name, data in fresh.items()))
+        )
+    if not item.plain:
+        from mlrepro import dvc
+
+        updates = {
+            name: (data.oid, data.size, data.nfiles, data.isexec) for name, data in fresh.items()
+        }
+        return dvc.write_pointer(project.root, item.pointer, updates)
+    with open(project.absolute(item.pointer), "rb") as file:
+        now = pointer.parse(file.read(pointer.MAX_POINTER_BYTES), item.pointer)
+    outs = tuple(restated(out, fresh[out.path]) if out.path in fresh else out for out in now.outs)
+    return pointer.render(replace(now, outs=outs))
+
+
+def _out(name: str, data: Data) -> pointer.Out:
+    return pointer.Out(name, data.oid, data.size, data.nfiles, data.isexec)
+
+
+def restated(out: pointer.Out, data: Data) -> pointer.Out:
+    """An output that names this content now, as DVC rewrites one."""
+    return replace(
+        out, oid=data.oid, size=data.size, nfiles=data.nfiles, isexec=data.isexec, legacy=False
+    )
+
+
+def posix_name(target: Target) -> str:
+    """The path of an output as its pointer writes it."""
+    if target.item is not None:
+        return target.item.out.path
+    return os.path.relpath(target.path, os.path.dirname(target.pointer) or ".")
+
+
+def write_pointers(project: Project, saved: Sequence[Saved]) -> list[str]:
+    """Write the pointers that have something new to say; returns their names."""
+    written = []
+    for item in saved:
+        if item.text is None:
+            continue
+        durable.write_atomic(project.absolute(item.target.pointer), item.text)
+        written.append(item.target.pointer)
+    return written
+
+
+def remember(
+    project: Project,
+    target: Remote,
+    saved: Sequence[Saved],
+    record: index.Record,
+    head: str,
+) -> None:
+    """Note what was hashed and stored, and what was written for a commit that is yet to come."""
+    changed = []
+    for item in saved:
+        entry = record.entry(item.target.path, item.target.pointer)
+        data = item.data
+        if data.tree is not None and not data.proven:
+            folder.save(project.state_dir, data.tree)
+        entry.hashed(data.oid, data.size, data.stat, data.began_ns)
+        entry.stored = item.stored
+        if item.text is not None:
+            entry.seen, entry.named = worktree.git_oid(item.text), data.oid
+            entry.await_commit(data.oid, head)
+        elif item.target.item is not None:
+            entry.seen, entry.named = item.target.item.seen, item.target.item.oid
+            if data.oid != entry.synced:
+                entry.await_commit(data.oid, head)
+        changed.append(entry)
+    store_id = target.store.read_id() if target.store is not None else ""
+    if changed:
+        index.save(project.state_dir, changed, store_id=store_id)

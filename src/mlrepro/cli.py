@@ -1,0 +1,223 @@
+"""The door for people: understands the command line, runs one command, says what came of it."""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import os
+import sys
+from dataclasses import replace
+from importlib import import_module
+from typing import TYPE_CHECKING
+
+from mlrepro import terminal
+from mlrepro.call import Call, Flags, parse_plain
+from mlrepro.errors import MlreproError, PathError, Refused, RepositoryError, UsageError
+from mlrepro.outcome import EXIT_BUG, EXIT_INTERRUPTED, Outcome, Show, shower
+from mlrepro.progress import StreamReporter
+from mlrepro.project import Project, find
+from mlrepro.render import render
+from mlrepro.result import Options, Result
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+# The code of a Refused that a yes would lift: its message is then asked as a question.
+NEEDS_YES = "needs-yes"
+
+# What the machine, rather than mlrepro, is at fault for; and what to do about it.
+_OF_THE_MACHINE = {
+    errno.EACCES: "look at who owns it and may write it: ls -ld",
+    errno.EPERM: "look at who owns it and may write it: ls -ld",
+    errno.EROFS: "mount it so that it can be written",
+    errno.ENOSPC: "make room, then run the same command again",
+    errno.EDQUOT: "make room, then run the same command again",
+    errno.EIO: "look at the disk: dmesg",
+    errno.ESTALE: "mount it again, then run the same command again",
+    errno.EMFILE: "run the same command again with -j 1",
+    errno.ENFILE: "run the same command again with -j 1",
+    errno.ENAMETOOLONG: "give it a shorter name",
+    errno.ELOOP: "look where the symbolic link leads: ls -l",
+}
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Run one command line (without the program's name) and give back its exit code."""
+    given = sys.argv[1:] if arguments is None else arguments
+    if len(given) > 1 and given[0] == "hook" and not given[1].startswith("-"):
+        return _open_hook_door(given[1:])
+    try:
+        terminal.tolerate_any_text()
+        run = _Run(given)
+        outcome = run.outcome()
+        try:
+            return _say(outcome, run.flags)
+        except Exception as error:  # before a word of it was written
+            return _say(run.bug(error), run.flags)
+    except KeyboardInterrupt:  # a second one, while the first was being told of
+        return EXIT_INTERRUPTED
+
+
+class _Run:
+    """One command line, and what is known of it at the moment something goes wrong."""
+
+    def __init__(self, arguments: list[str]) -> None:
+        self.arguments = arguments
+        self.command = ""
+        self.show: Show = str
+        # Until the line is understood, a guess: a wrong line shall be answered in JSON, too.
+        ours = arguments[: arguments.index("--")] if "--" in arguments else arguments
+        self.flags = Flags(json="--json" in ours)
+
+    def outcome(self) -> Outcome:
+        """Do what the line asks; every way in which that can fail becomes an Outcome."""
+        with terminal.stdout_kept_clear() if self.flags.json else contextlib.nullcontext():
+            try:
+                return self._serve()
+            except MlreproError as error:
+                return self._failure(error, error.exit_code)
+            except KeyboardInterrupt:
+                return self._failure(
+                    MlreproError("Interrupted.", code="interrupted"), EXIT_INTERRUPTED
+                )
+            except OSError as error:
+                expected = _of_the_machine(error)
+                return self._failure(expected, expected.exit_code) if expected else self.bug(error)
+            except (Exception, SystemExit) as error:
+                return self.bug(error)
+
+    def _serve(self) -> Outcome:
+        call = parse_plain(self.arguments)
+        if call is None:
+            from mlrepro import parser  # Typer: only for lines that are not plain
+
+            self.command = parser.verb_in(self.arguments)
+            parsed = parser.parse(self.arguments)
+            if isinstance(parsed, parser.Said):
+                lines = tuple(parsed.text.splitlines())
+                return Outcome(self.command, parsed.exit_code, {"text": parsed.text}, lines=lines)
+            call = parsed
+        self.command, self.flags = call.verb, call.flags
+        with _standing_in(call.flags.directory):
+            if call.hook:
+                return Outcome("hook", _open_hook_door(list(call.hook)))
+            return self._carry_out(call)
+
+    def _carry_out(self, call: Call) -> Outcome:
+        flags = call.flags
+        with StreamReporter(sys.stderr, quiet=flags.quiet, verbose=flags.verbose) as reporter:
+            options = Options(flags.jobs, flags.dry_run, flags.yes, reporter=reporter)
+            result = self._run(call, options)
+        unread = flags.json or flags.quiet
+        lines = () if unread else tuple(render(call.verb, result, self.show, options))
+        return Outcome(call.verb, result.exit_code, result.data(), result.errors, lines, self.show)
+
+    def _run(self, call: Call, options: Options) -> Result:
+        """Import the command and call it; where it needs a yes that can be had here, ask for it."""
+        run = import_module(f"mlrepro.commands.{call.module or call.verb}").run
+        start = _here()
+        if call.verb == "init":  # there may be nothing to find yet
+            target: Project | str = start
+            with contextlib.suppress(RepositoryError):
+                self.show = shower(find(start, os.environ))
+        else:
+            target = project = find(start, os.environ)
+            self.show = shower(project)
+        result: Result
+        try:
+            result = run(target, options=options, **call.arguments)
+        except Refused as refused:
+            if refused.code != NEEDS_YES or self.flags.json or not terminal.ask(refused.message):
+                raise
+            result = run(target, options=replace(options, yes=True), **call.arguments)
+        return result
+
+    def _failure(self, error: MlreproError, exit_code: int) -> Outcome:
+        return Outcome(self.command, exit_code, errors=(error,), show=self.show, failed=True)
+
+    def bug(self, error: BaseException) -> Outcome:
+        """What is told of a fault of mlrepro's own: never the traceback, but where that is kept."""
+        from mlrepro import crashlog
+
+        path = crashlog.keep(error, self.arguments)
+        where = f"what is known of it is in {path}" if path else "and no log could be written"
+        hint = "look through that file, then report the bug with it" if path else ""
+        told = MlreproError(f"mlrepro itself failed: {where}", hint, code="internal")
+        return self._failure(told, EXIT_BUG)
+
+
+def _open_hook_door(arguments: list[str]) -> int:
+    """What git calls has a door of its own, which does not import what this one needs."""
+    from mlrepro import hook
+
+    return hook.main(arguments)
+
+
+def _here() -> str:
+    try:
+        return os.getcwd()
+    except FileNotFoundError:
+        raise PathError(
+            "The current folder no longer exists.", "cd to one that does", code="folder-gone"
+        ) from None
+
+
+@contextlib.contextmanager
+def _standing_in(directory: str) -> Iterator[None]:
+    """As if started in ``directory``; "" is the current folder. Raises UsageError if it is none."""
+    before = _here()
+    if directory:
+        try:
+            os.chdir(directory)
+        except OSError as error:
+            raise UsageError(
+                f"-C {directory}: {error.strerror}", "name a folder that is there"
+            ) from None
+    try:
+        yield
+    finally:
+        with contextlib.suppress(OSError):
+            os.chdir(before)
+
+
+def _of_the_machine(error: OSError) -> MlreproError | None:
+    """A failure that a person can mend outside of mlrepro, or None where it is a bug of ours."""
+    if error.errno not in _OF_THE_MACHINE:
+        return None
+    name = error.filename
+    path = os.fsdecode(name) if isinstance(name, str | bytes) else ""
+    about = f"{error.strerror}: {path}" if path else f"{error.strerror}."
+    return MlreproError(about, _OF_THE_MACHINE[error.errno], code="system", path=path)
+
+
+def _say(outcome: Outcome, flags: Flags) -> int:
+    """Print what a command line came to, and give back the exit code."""
+    lines = [outcome.envelope()] if flags.json else [_dimmed(line) for line in outcome.lines]
+    failure = terminal.write(sys.stdout, "".join(line + "\n" for line in lines)) if lines else None
+    if outcome.exit_code == EXIT_INTERRUPTED and terminal.is_terminal(sys.stderr):
+        terminal.write(sys.stderr, "\n")  # after the ^C that the terminal shows
+    _complain(outcome.told())
+    if failure is None:
+        return outcome.exit_code
+    _complain([{"message": f"The output could not be written: {failure.strerror}", "hint": ""}])
+    return outcome.exit_code or MlreproError.exit_code
+
+
+def _dimmed(line: str) -> str:
+    if line.startswith("  hint: "):
+        return terminal.coloured(line, terminal.DIM, sys.stdout)
+    return line
+
+
+def _complain(errors: list[dict[str, str]]) -> None:
+    """Print errors; a hint that several in a row share, once."""
+    label = terminal.coloured("error:", terminal.RED, sys.stderr)
+    lines = []
+    for place, error in enumerate(errors):
+        lines.append(f"{label} {terminal.visible(error['message'])}\n")
+        following = errors[place + 1]["hint"] if place + 1 < len(errors) else ""
+        if error["hint"] and error["hint"] != following:
+            hint = f"  hint: {terminal.visible(error['hint'])}"
+            lines.append(terminal.coloured(hint, terminal.DIM, sys.stderr) + "\n")
+    if lines:
+        terminal.write(sys.stderr, "".join(lines))

@@ -1,0 +1,1 @@
+"""One verb a module: takes a Project and Options, returns a frozen Result, prints nothing."""

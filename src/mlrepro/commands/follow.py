@@ -1,0 +1,95 @@
+"""post-merge, post-checkout, post-rewrite: the data follows the commit; what was edited is kept."""
+
+from __future__ import annotations
+
+import os
+from typing import TYPE_CHECKING
+
+from mlrepro import git, index, materialize, remote, threeway, worktree
+from mlrepro.errors import MlreproError
+from mlrepro.result import HookResult, Options
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from mlrepro.project import Project
+    from mlrepro.worktree import Tracked
+
+
+def run(project: Project, name: str, args: Sequence[str], options: Options) -> HookResult:
+    """Bring the data that was not edited to the pointers of the commit that is checked out now."""
+    if not _is_called_for(project, name, args):
+        return HookResult(never_fails=True)
+    record = index.load(project.state_dir)
+    settled = threeway.settle(project, record)
+    if settled:
+        index.save(project.state_dir, settled)
+    entries = git.entries(project)
+    before = _before(project, name, args)
+    seen = {entry.pointer: entry.seen for entry in record.entries.values()}
+    now = {
+        os.fsdecode(raw): entries.oid(at)
+        for at, raw in enumerate(entries.names)
+        if raw.endswith((b".dvc", b"dvc.lock")) and worktree.is_pointer(os.fsdecode(raw))
+    }
+    gone = [e for e in record.entries.values() if e.pointer in before and e.pointer not in now]
+    if not gone and all(seen.get(pointer) == oid for pointer, oid in now.items()):
+        if all(entry.named == entry.synced for entry in record.entries.values()):
+            return HookResult(never_fails=True)
+    target = remote.located(project, os.environ)
+    listing = worktree.in_worktree(project, list(now))
+    items = [item for item in listing.outs if _is_to_follow(project, item, record, before)]
+    done = materialize.bring(project, target, items, record, options)
+    materialize.take_away(project, target, gone, record, options, done)
+    notes = [f"{path} has changes that are not saved; it was kept" for path in done.kept]
+    if done.missing:
+        first = done.missing[0]
+        notes.append(
+            f"{len(done.missing)} blobs are in neither cache nor store ({first.path}, "
+            f"{first.oid}): mlrepro pull says more"
+        )
+        wrong = remote.problem(project, target)
+        if wrong is not None:
+            notes.append(wrong.message)
+    notes += [error.message for error in (*done.errors, *listing.errors)]
+    brought = [*done.restored, *done.removed]
+    if brought:
+        notes.insert(0, f"{len(brought)} data paths follow this commit ({brought[0]})")
+    return HookResult(notes=tuple(notes), never_fails=True)
+
+
+def _is_called_for(project: Project, name: str, args: Sequence[str]) -> bool:
+    """Not for a checkout of single files, and in a rebase only at its end."""
+    rebasing = any(
+        os.path.isdir(os.path.join(project.git_dir, folder))
+        for folder in ("rebase-merge", "rebase-apply")
+    )
+    if name == "post-checkout":
+        return not rebasing and (len(args) < 3 or args[2] == "1")
+    if name == "post-rewrite":
+        return not args or args[0] != "amend"
+    return not rebasing
+
+
+def _before(project: Project, name: str, args: Sequence[str]) -> dict[str, str]:
+    """The pointers of the commit that was left: name → git object."""
+    revision = args[0] if name == "post-checkout" and args else "ORIG_HEAD"
+    if not revision.strip("0"):
+        return {}
+    try:
+        return {
+            path: oid
+            for path, oid, _ in git.tree(project, git.resolve(project, revision))
+            if worktree.is_pointer(path)
+        }
+    except MlreproError:
+        return {}
+
+
+def _is_to_follow(
+    project: Project, item: Tracked, record: index.Record, before: dict[str, str]
+) -> bool:
+    """Whether data is to follow: not where it was taken away and its pointer did not change."""
+    if os.path.lexists(project.absolute(item.path)):
+        return True
+    return item.path not in record.entries or before.get(item.pointer) != item.seen

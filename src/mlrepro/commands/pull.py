@@ -1,0 +1,99 @@
+"""pull: bring the worktree's data to what its pointers say."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from mlrepro import git, index, materialize, naming, remote, transfer, worktree
+from mlrepro.errors import MlreproError
+from mlrepro.result import Options, Result
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from mlrepro.materialize import Brought
+    from mlrepro.project import Project
+
+
+@dataclass(frozen=True)
+class Missing:
+    """Content that is in neither cache nor store, who committed it, and when."""
+
+    path: str
+    oid: str
+    commit: str
+    author: str
+    date: str = ""
+
+
+@dataclass(frozen=True)
+class PullResult(Result):
+    """What became of each path. ``saved``: (path, hash) of what ``--force`` put into the cache."""
+
+    restored: tuple[str, ...] = ()
+    unchanged: tuple[str, ...] = ()
+    kept: tuple[str, ...] = ()
+    missing: tuple[Missing, ...] = ()
+    saved: tuple[tuple[str, str], ...] = ()
+
+    def data(self) -> dict[str, Any]:
+        return {
+            "restored": list(self.restored),
+            "unchanged": list(self.unchanged),
+            "kept": list(self.kept),
+            "missing": [
+                {"path": m.path, "oid": m.oid, "commit": m.commit, "author": m.author}
+                for m in self.missing
+            ],
+        }
+
+
+def run(project: Project, paths: Sequence[str], force: bool, options: Options) -> PullResult:
+    """Bring the data of ``paths`` (as typed; none: all) to their pointers, every byte checked.
+
+    An unsaved change is kept and named, or with ``force`` saved in the cache first.
+    """
+    naming.require_dvc(project)
+    record = index.load(project.state_dir)
+    target = remote.located(project, os.environ, write=not options.dry_run)
+    wrong = remote.problem(project, target)
+    listing = worktree.in_worktree(project)
+    items, errors = naming.tracked(project, listing, paths)
+    done = materialize.bring(project, target, items, record, options, force=force)
+    return _result(project, done, errors, wrong)
+
+
+def _result(
+    project: Project,
+    done: Brought,
+    errors: Sequence[MlreproError],
+    wrong: MlreproError | None,
+) -> PullResult:
+    """The result with every gap and every kept file as an error that says what to type."""
+    every = [*errors, *done.errors]
+    missing = []
+    if done.missing and wrong is not None:
+        every.append(wrong)
+    for need in done.missing:
+        commit = git.last_change(project, need.pointer) if need.pointer else None
+        gap = Missing(
+            need.path,
+            need.oid,
+            commit.oid if commit else "",
+            commit.author if commit else "",
+            commit.date if commit else "",
+        )
+        missing.append(gap)
+        named = transfer.Need(need.path, need.oid, need.size, need.pointer, gap.commit)
+        every.append(transfer.lost(named, author=gap.author, date=gap.date))
+    every += [materialize.kept(project, path) for path in done.kept]
+    return PullResult(
+        errors=tuple(every),
+        restored=tuple(done.restored),
+        unchanged=tuple(done.unchanged),
+        kept=tuple(done.kept),
+        missing=tuple(missing),
+        saved=tuple(done.saved),
+    )

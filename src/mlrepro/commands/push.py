@@ -1,0 +1,137 @@
+"""push: put into the store what pointers need, of the worktree, of named commits, or of all."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from mlrepro import capture, git, history, index, naming, remote, transfer, worktree
+from mlrepro.result import Options, Result
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from mlrepro.errors import MlreproError
+    from mlrepro.project import Project
+    from mlrepro.transfer import Need
+
+
+@dataclass(frozen=True)
+class Stored:
+    """What was newly put into the store: blobs, and their bytes."""
+
+    count: int = 0
+    bytes: int = 0
+
+
+@dataclass(frozen=True)
+class Missing:
+    """A blob that is in neither cache nor store, and the commit that named it."""
+
+    path: str
+    oid: str
+    commit: str
+    author: str = ""
+    date: str = ""
+
+
+@dataclass(frozen=True)
+class PushResult(Result):
+    """What ``push`` stored, and what is nowhere."""
+
+    stored: Stored = Stored()
+    missing: tuple[Missing, ...] = ()
+
+    def data(self) -> dict[str, Any]:
+        return {
+            "stored": dict(vars(self.stored)),
+            "missing": [{"path": m.path, "oid": m.oid, "commit": m.commit} for m in self.missing],
+        }
+
+
+def run(
+    project: Project, revisions: Sequence[str], all_commits: bool, options: Options
+) -> PushResult:
+    """Store what the worktree's pointers need, or those of the commits named, or of every commit.
+
+    Raises StoreError where the store cannot be used, MlreproError for an unknown revision.
+    """
+    naming.require_dvc(project)
+    target = remote.located(project, os.environ, write=not options.dry_run)
+    needs, errors = _needs(project, revisions, all_commits)
+    _save_worktree(project, target, needs, options)
+    done = transfer.push(project, target, [*needs, *_owed(project)], options)
+    missing = []
+    for need in done.missing:
+        commit = _committed(project, need)
+        missing.append(
+            Missing(
+                need.path,
+                need.oid,
+                commit.oid if commit else need.commit,
+                commit.author if commit else "",
+                commit.date if commit else "",
+            )
+        )
+    lost = [
+        transfer.lost(need, author=gap.author, date=gap.date)
+        for need, gap in zip(done.missing, missing, strict=True)
+    ]
+    return PushResult(
+        errors=(*errors, *done.errors, *lost),
+        stored=Stored(done.count, done.bytes),
+        missing=tuple(missing),
+    )
+
+
+def _needs(
+    project: Project, revisions: Sequence[str], all_commits: bool
+) -> tuple[list[Need], list[MlreproError]]:
+    if all_commits:
+        needs, errors, _ = history.needs(project, history.introduced(project, "--all"))
+        return needs, errors
+    if not revisions:
+        listing = worktree.in_worktree(project)
+        return history.needs_of(listing.outs), listing.errors
+    needs, errors = [], []
+    for revision in revisions:
+        more, wrong = history.snapshot(project, git.resolve(project, revision))
+        needs += more
+        errors += wrong
+    return needs, errors
+
+
+def _owed(project: Project) -> list[Need]:
+    return [transfer.Need("(owed)", oid) for oid in transfer.owed(project)]
+
+
+def _committed(project: Project, need: Need) -> git.Commit | None:
+    """The commit that brought the pointer's present version."""
+    if need.commit:
+        found = list(git.log(project, "-1", "--no-walk", need.commit))
+        return found[0] if found else None
+    return git.last_change(project, need.pointer) if need.pointer else None
+
+
+def _save_worktree(
+    project: Project, target: remote.Remote, needs: Sequence[Need], options: Options
+) -> None:
+    """Save from the worktree what the cache lacks, where the data there is just that content."""
+    if options.dry_run:
+        return
+    lacking = [
+        need
+        for need in needs
+        if not target.cache.has(need.oid, None)
+        and not (target.store is not None and target.store.has(need.oid, None))
+    ]
+    if not lacking:
+        return
+    record = index.load(project.state_dir)
+    found = worktree.examine(project, list({need.path for need in lacking}), record, options)
+    same = [need for need in lacking if found[need.path].oid == need.oid]
+    if same:
+        target.cache.create()
+        wanted = [capture.Target(need.path, need.pointer) for need in same]
+        capture.save(project, target, wanted, index.Record(), options)

@@ -1,0 +1,101 @@
+"""resolve: end a merge conflict in pointers, and bring the data to what was chosen."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from mlrepro import capture, durable, git, index, materialize, merging, naming, remote, worktree
+from mlrepro.errors import MlreproError, PathError, PointerError
+from mlrepro.result import Options, Result
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from mlrepro.project import Project
+    from mlrepro.remote import Remote
+
+
+@dataclass(frozen=True)
+class ResolveResult(Result):
+    """``resolved``: the pointers that are whole again; ``conflicts``: what is left to decide."""
+
+    resolved: tuple[str, ...] = ()
+    conflicts: tuple[str, ...] = ()
+
+    def data(self) -> dict[str, Any]:
+        return {"resolved": list(self.resolved), "conflicts": list(self.conflicts)}
+
+
+def run(project: Project, side: str, paths: Sequence[str], options: Options) -> ResolveResult:
+    """Take ``side`` ("ours", "theirs", "union") for the pointers of ``paths``, and stage it."""
+    naming.require_dvc(project)
+    target = remote.located(project, os.environ, write=not options.dry_run)
+    resolved: list[str] = []
+    conflicts: list[str] = []
+    errors: list[MlreproError] = []
+    for typed in paths:
+        try:
+            name = _pointer(project, typed)
+            text = _chosen(project, target, name, side, conflicts)
+            if text is None:
+                continue
+            resolved.append(name)
+            if not options.dry_run:
+                durable.write_atomic(project.absolute(name), text)
+        except MlreproError as error:
+            errors.append(error)
+    if resolved and not options.dry_run:
+        git.stage(project, resolved)
+        listing = worktree.in_worktree(project, resolved)
+        record = index.load(project.state_dir)
+        done = materialize.bring(project, target, listing.outs, record, options)
+        errors += [*listing.errors, *done.errors]
+        errors += [materialize.kept(project, path) for path in done.kept]
+    errors += [
+        PointerError(
+            f"{path} was changed on both sides.",
+            f"mlrepro resolve --ours {typed} or --theirs {typed}, then edit the file",
+            code="both-changed",
+            path=path,
+        )
+        for path in conflicts
+    ]
+    return ResolveResult(tuple(errors), tuple(resolved), tuple(conflicts))
+
+
+def _pointer(project: Project, typed: str) -> str:
+    name = naming.relative(project, typed)
+    return name if worktree.is_pointer(name) else capture.pointer_name(name)
+
+
+def _chosen(
+    project: Project, target: Remote, name: str, side: str, conflicts: list[str]
+) -> bytes | None:
+    """The text to write; None where there is more to decide."""
+    merge = merging.sides(project, [name]).get(name)
+    if merge is None:
+        path = project.absolute(name)
+        if not os.path.isfile(path):
+            raise PathError(f"No such pointer: {name}", code="path-missing", path=name)
+        with open(path, "rb") as file:
+            merge = merging.split(name, file.read())
+    if merge is None:
+        raise PointerError(
+            f"{name} has no merge conflict.", "mlrepro status", code="no-conflict", path=name
+        )
+    if side == "union":
+        merged = merging.union(target, merge)
+        folder = name.removesuffix(".dvc")
+        conflicts += [f"{folder}/{member}" for member in merged.conflicts]
+        return None if merged.conflicts else merged.text
+    text = merge.ours if side == "ours" else merge.theirs
+    if not text.strip():
+        raise PointerError(
+            f"{name} does not exist on that side: it was deleted there.",
+            f"git rm {name}   to delete it, or take the other side",
+            code="deleted-on-side",
+            path=name,
+        )
+    return text

@@ -1,0 +1,193 @@
+"""status: how each tracked path stands to its pointer, and whether HEAD can be restored."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from mlrepro import git, index, naming, remote, threeway, transfer, worktree
+from mlrepro.errors import BlobMissing, MlreproError, Refused
+from mlrepro.result import Options, Result
+
+if TYPE_CHECKING:
+    from mlrepro.gitindex import Entries
+    from mlrepro.project import Project
+    from mlrepro.remote import Remote
+    from mlrepro.worktree import Data, Tracked
+
+
+@dataclass(frozen=True)
+class FileState:
+    """One tracked path; ``state``: unchanged, modified, missing, conflict or unreadable."""
+
+    path: str
+    pointer: str
+    state: str
+    stored: bool
+    note: str = ""
+
+
+@dataclass(frozen=True)
+class StatusResult(Result):
+    """``clean``: nothing to do; ``restorable``: every blob that HEAD needs is stored."""
+
+    clean: bool = True
+    restorable: bool = True
+    files: tuple[FileState, ...] = ()
+    notes: tuple[str, ...] = ()
+
+    @property
+    def exit_code(self) -> int:
+        return 0 if self.clean and not self.errors else 1
+
+    def data(self) -> dict[str, Any]:
+        return {
+            "clean": self.clean,
+            "restorable": self.restorable,
+            "files": [
+                {"path": f.path, "pointer": f.pointer, "state": f.state, "stored": f.stored}
+                for f in self.files
+            ],
+        }
+
+
+def run(project: Project, options: Options) -> StatusResult:
+    """Compare all tracked data with its pointers; reads only what is not proven unchanged."""
+    naming.require_dvc(project)
+    record = index.load(project.state_dir)
+    target = remote.located(project, os.environ, write=False)
+    wrong = remote.problem(project, target)
+    listing = worktree.in_worktree(project)
+    entries = git.entries(project)
+    found = worktree.examine(project, [item.path for item in listing.outs], record, options)
+    stored = _Stored(project, target, record, usable=wrong is None)
+    files = [_file_state(item, found[item.path], record, stored) for item in listing.outs]
+    errors: list[MlreproError] = [wrong] if wrong is not None else []
+    for error in listing.errors:
+        errors.append(error)
+        state = "conflict" if error.code == "pointer-conflict" else "unreadable"
+        files.append(FileState(error.path.removesuffix(".dvc"), error.path, state, False))
+    notes = _notes(project, listing.outs, entries)
+    _keep(project, listing.outs, found, record)
+    restorable, missing = _restorable(project, stored)
+    errors += missing
+    in_order = all(file.state == "unchanged" and file.stored for file in files)
+    return StatusResult(
+        errors=tuple(errors),
+        clean=in_order and not errors and not notes and restorable,
+        restorable=restorable,
+        files=tuple(sorted(files, key=lambda file: file.path)),
+        notes=tuple(notes),
+    )
+
+
+class _Stored:
+    """Answers whether a blob, and for a folder every blob of it, is in the store."""
+
+    def __init__(
+        self, project: Project, target: Remote, record: index.Record, *, usable: bool
+    ) -> None:
+        self.target = target
+        self.usable = usable
+        self.owed = set(transfer.owed(project))
+        self.known = {e.oid for e in record.entries.values() if e.stored and e.oid}
+        self._listed: dict[str, int] | None = None
+
+    def has(self, oid: str, size: int | None = None) -> bool:
+        store = self.target.store
+        if not oid or not self.usable:
+            return False
+        if store is None:
+            return oid in self.known and oid not in self.owed
+        if not oid.endswith(".dir"):
+            return store.has(oid, size)
+        if not store.has(oid, None):
+            return False
+        members = transfer.listing_of(oid, [self.target.cache, store])
+        if members is None:
+            return False
+        if self._listed is None:
+            self._listed = store.list_oids()
+        return all(member.oid in self._listed for member in members)
+
+
+def _file_state(item: Tracked, data: Data, record: index.Record, stored: _Stored) -> FileState:
+    size = None if item.out.is_dir else item.out.size
+    in_store = stored.has(item.oid, size)
+    if data.error is not None:
+        return FileState(item.path, item.pointer, "unreadable", in_store, data.error.message)
+    entry = record.entries.get(item.path) or index.Entry(item.path, item.pointer)
+    judged = threeway.judge(entry, data.oid, item.oid, lambda: False)
+    if judged == threeway.SAME:
+        return FileState(item.path, item.pointer, "unchanged", in_store)
+    if judged == threeway.MISSING:
+        return FileState(item.path, item.pointer, "missing", in_store)
+    note = "the pointer is newer: mlrepro pull" if judged == threeway.BEHIND else ""
+    if judged == threeway.BOTH:
+        note = "data and pointer both changed"
+    return FileState(item.path, item.pointer, "modified", in_store, note)
+
+
+def _notes(project: Project, outs: list[Tracked], entries: Entries) -> list[str]:
+    """What is not committed yet, and what is owed to the store."""
+    head = git.head(project)
+    names = sorted({item.pointer for item in outs})
+    tree = git.tree(project, head) if head else []
+    committed = {path: oid for path, oid, _ in tree if worktree.is_pointer(path)}
+    by_pointer = {item.pointer: item.seen for item in outs}
+    notes = []
+    for name in names:
+        if committed.get(name) != by_pointer[name]:
+            at = entries.find(os.fsencode(name))
+            staged = at >= 0 and entries.oid(at) == by_pointer[name]
+            what = "staged, not committed" if staged else "neither staged nor committed"
+            notes.append(f"{name}: {what}")
+    owed = transfer.owed(project)
+    if owed:
+        notes.append(f"{len(owed)} blobs are owed to the store: mlrepro push")
+    return notes
+
+
+def _keep(
+    project: Project, outs: list[Tracked], found: dict[str, Data], record: index.Record
+) -> None:
+    """Note what was hashed, so that it need not be hashed again."""
+    from mlrepro import folder
+
+    changed = []
+    for item in outs:
+        data = found[item.path]
+        if data.error is not None or data.proven or not data.oid:
+            continue
+        entry = record.entry(item.path, item.pointer)
+        worktree.note(entry, data, item)
+        if data.tree is not None:
+            folder.save(project.state_dir, data.tree)
+        changed.append(entry)
+    if changed:
+        index.save(project.state_dir, changed)
+
+
+def _restorable(project: Project, stored: _Stored) -> tuple[bool, list[MlreproError]]:
+    """Whether all that HEAD's pointers name is stored, and what is not."""
+    head = git.head(project)
+    if not head:
+        return True, []
+    listing = worktree.at_revision(project, head)
+    missing: list[MlreproError] = []
+    for error in listing.errors:
+        error.commit = head
+        missing.append(Refused(f"HEAD: {error.message}", error.hint, error.code, path=error.path))
+    for item in listing.outs:
+        if item.oid and not stored.has(item.oid, None if item.out.is_dir else item.out.size):
+            missing.append(
+                BlobMissing(
+                    f"HEAD cannot be restored: {item.path} ({item.oid}) is not in the store.",
+                    "mlrepro push",
+                    path=item.path,
+                    oid=item.oid,
+                    commit=head,
+                )
+            )
+    return not missing, missing if stored.usable else []

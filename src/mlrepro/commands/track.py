@@ -1,0 +1,144 @@
+"""track: put the content of files and folders into cache and store, and stage their pointers."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from mlrepro import capture, durable, git, ignore, index, naming, pipeline, precommit, remote, worktree
+from mlrepro.errors import MlreproError
+from mlrepro.result import Options, Result
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from mlrepro.capture import Capture, Target
+    from mlrepro.ignore import Change
+    from mlrepro.project import Project
+
+
+@dataclass(frozen=True)
+class Tracked:
+    """One path that is tracked now; ``state``: new, changed or unchanged; ``size`` in bytes."""
+
+    path: str
+    pointer: str
+    oid: str
+    size: int
+    state: str
+
+
+@dataclass(frozen=True)
+class Stored:
+    """What was newly put into the store: blobs, and their bytes."""
+
+    count: int = 0
+    bytes: int = 0
+
+
+@dataclass(frozen=True)
+class TrackResult(Result):
+    """What ``track`` did; ``ignore_changes`` are the lines added to ignore files."""
+
+    tracked: tuple[Tracked, ...] = ()
+    stored: Stored = Stored()
+    ignore_changes: tuple[str, ...] = ()
+    notes: tuple[str, ...] = ()
+
+    def data(self) -> dict[str, Any]:
+        return {
+            "tracked": [dict(vars(item)) for item in self.tracked],
+            "stored": dict(vars(self.stored)),
+        }
+
+
+def run(project: Project, paths: Sequence[str], options: Options) -> TrackResult:
+    """Track ``paths`` (as the user typed them); where there are none, refresh all that is tracked.
+
+    Raises StoreError where the store cannot be used; a path that cannot be tracked is an error of
+    the result, and the others are served.
+    """
+    naming.require_dvc(project)
+    if not paths and os.environ.get("PRE_COMMIT") == "1" and not options.dry_run:
+        # `make dvc` as a hook framework calls it: the rules of a commit hold, not those of a user
+        # who asks for every edit to be taken.
+        hooked = precommit.run(project, options)
+        return TrackResult(errors=hooked.errors, notes=hooked.notes)
+    record = index.load(project.state_dir)
+    target = remote.located(project, os.environ, write=not options.dry_run)
+    chosen = naming.chosen(project, paths, record) if paths else naming.everything(project, record)
+    if options.lane == "dvc" and not options.dry_run:
+        done = pipeline.add(project, target, chosen.targets, options)
+    else:
+        done = capture.save(project, target, chosen.targets, record, options)
+    changes = _ignore_changes(project, [item.target for item in done.saved])
+    if not options.dry_run:
+        written = capture.write_pointers(project, done.saved)
+        pipes = pipeline.refresh(project, target, chosen.pipeline, record, options)
+        done.errors += pipes.errors
+        _write_and_stage(project, done, written + pipes.written, changes)
+        capture.remember(project, target, done.saved, record, git.head(project))
+    return _result(done, chosen.errors, changes)
+
+
+def _ignore_changes(project: Project, targets: Sequence[Target]) -> list[Change]:
+    """What the ignore files need, so that pointers are seen by git and data is not."""
+    if not targets:
+        return []
+    changes = ignore.bring_back(project, [item.pointer for item in targets])
+    return ignore.keep_out(project, [item.path for item in targets], changes)
+
+
+def _write_and_stage(
+    project: Project, done: Capture, pointers: Sequence[str], changes: Sequence[Change]
+) -> None:
+    """Everything that belongs to the next commit is staged, and nothing else."""
+    for change in changes:
+        text = change.after.encode("utf-8", "surrogateescape")
+        durable.write_atomic(project.absolute(change.file), text)
+    names = list(dict.fromkeys([*pointers, *(change.file for change in changes)]))
+    names += _unstaged(project, done)
+    git.stage(project, dict.fromkeys(names))
+
+
+def _unstaged(project: Project, done: Capture) -> list[str]:
+    """Pointers and ignore files of what was named that are not staged as they stand."""
+    entries = git.entries(project)
+    left = []
+    for item in done.saved:
+        name = item.target.pointer
+        for file in (name, os.path.join(os.path.dirname(name), ".gitignore")):
+            path = project.absolute(file)
+            if file in left or not os.path.isfile(path) or os.path.islink(path):
+                continue
+            at = entries.find(os.fsencode(file))
+            with open(path, "rb") as content:
+                same = at >= 0 and entries.oid(at) == worktree.git_oid(content.read())
+            if not same and (file == name or at < 0):
+                left.append(file)
+    return left
+
+
+def _result(
+    done: Capture, errors: Sequence[MlreproError], changes: Sequence[Change]
+) -> TrackResult:
+    tracked = [
+        Tracked(
+            item.target.path,
+            item.target.pointer,
+            item.data.oid,
+            item.data.size,
+            "new" if item.is_new else "changed" if item.is_changed else "unchanged",
+        )
+        for item in done.saved
+    ]
+    return TrackResult(
+        errors=(*errors, *done.errors),
+        tracked=tuple(sorted(tracked, key=lambda item: item.path)),
+        stored=Stored(done.count, done.bytes),
+        ignore_changes=tuple(
+            f"{change.file}: {line}" for change in changes for line in change.added
+        ),
+        notes=tuple(done.notes),
+    )

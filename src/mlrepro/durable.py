@@ -1,0 +1,264 @@
+"""What has to outlast a power cut: writes, flushes, names taken or swapped, and locks."""
+
+from __future__ import annotations
+
+import errno
+import fcntl
+import os
+import stat
+import sys
+import time
+
+from mlrepro.errors import PathError
+from mlrepro.kernel import NOT_SUPPORTED, rename_noreplace, syncfs
+
+# On the hook's no-change path: nothing but builtin modules at the top.
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+
+TEMP_PREFIX = ".mlrepro-"  # begins the name of every temporary file made outside a staging folder
+FEW = 8  # up to so many files or folders are flushed one by one; more, by one syncfs
+_NO_LINKS = (*NOT_SUPPORTED, errno.EPERM, errno.EMLINK, errno.EXDEV)
+_NO_LOCKS = (*NOT_SUPPORTED, errno.ENOLCK)
+
+
+def write_atomic(
+    path: str, data: bytes, *, mode: int | None = None, durable: bool = True
+) -> None:
+    """Give the file ``path`` new content at once: a reader sees the old bytes or the new, whole.
+
+    The permission bits of a file that is there are kept unless ``mode`` says otherwise; a new file
+    gets the usual ones. With ``durable`` content and name are flushed to disk before this returns.
+    Raises PathError where ``path`` is a symlink or anything else that is not a plain file, and
+    OSError as the file system gives it; the old file is then as it was.
+    """
+    folder, name = os.path.split(os.path.abspath(path))
+    bits = mode
+    try:
+        old = os.lstat(path)
+    except FileNotFoundError:
+        pass
+    else:
+        if not stat.S_ISREG(old.st_mode):
+            raise PathError(
+                f"{path} is not a plain file, so it is not written to.",
+                "Move it away, then run this again",
+                code="path-symlink" if stat.S_ISLNK(old.st_mode) else "path-not-regular",
+                path=path,
+            )
+        if bits is None:
+            bits = stat.S_IMODE(old.st_mode)
+    temp = os.path.join(folder, f"{TEMP_PREFIX}w-{os.getpid()}-{os.urandom(4).hex()}")
+    flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
+    fd = os.open(temp, flags, 0o666 if bits is None else bits & 0o777)
+    try:
+        try:
+            if bits is not None:
+                os.fchmod(fd, bits)
+            write_all(fd, data)
+            if durable:
+                flush(fd)
+        finally:
+            os.close(fd)
+        os.rename(temp, os.path.join(folder, name))
+    except BaseException:
+        discard(temp)
+        raise
+    if durable:
+        sync_dirs([folder])
+
+
+def write_all(fd: int, data: bytes | memoryview) -> None:
+    """Write every byte; a single write may take only some of them."""
+    done = os.write(fd, data)
+    if done < len(data):
+        view = memoryview(data)
+        while done < len(view):
+            done += os.write(fd, view[done:])
+
+
+def discard(path: str) -> None:
+    """Remove a temporary file of ours that may already be gone."""
+    try:
+        os.unlink(path)
+    except OSError:
+        pass  # gone, or left to the next sweep: never a reason to fail
+
+
+def flush(fd: int) -> None:
+    """Bring an open file's bytes to the disk itself, not only to the disk's own memory."""
+    full = getattr(fcntl, "F_FULLFSYNC", None)  # macOS: fsync alone stops at the drive's cache
+    if full is not None:
+        try:
+            fcntl.fcntl(fd, full)
+            return
+        except OSError:
+            pass  # network and foreign file systems lack it
+    os.fsync(fd)
+
+
+def sync_files(paths: Sequence[str]) -> None:
+    """Flush closed files, all on one file system, to disk: a few each, many by one ``syncfs``.
+
+    Raises OSError where the disk could not take them.
+    """
+    if len(paths) > FEW and syncfs(paths[0]):
+        return
+    for path in paths:
+        fd = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
+        try:
+            flush(fd)
+        finally:
+            os.close(fd)
+
+
+def sync_dirs(folders: Iterable[str]) -> None:
+    """Flush the names in folders, all on one file system, to disk."""
+    wanted = list(folders)
+    if len(wanted) > FEW and syncfs(wanted[0]):
+        return
+    for folder in wanted:
+        fd = os.open(folder, os.O_RDONLY | os.O_CLOEXEC)
+        try:
+            os.fsync(fd)
+        except OSError as error:
+            if error.errno not in NOT_SUPPORTED:  # some network file systems cannot, or need not
+                raise
+        finally:
+            os.close(fd)
+
+
+def take_name(temp: str, name: str, *, dir_fd: int | None = None) -> None:
+    """Give ``temp`` the final name ``name`` (in ``dir_fd``) unless that name is taken.
+
+    Raises FileExistsError where it is, and leaves ``temp`` as it was. A kill between the two steps
+    leaves two names of one right file. Where there are neither hard links nor a rename that does
+    not replace, the last resort looks first; callers for whom that matters hold a Lock.
+    """
+    try:
+        os.link(temp, name, dst_dir_fd=dir_fd, follow_symlinks=False)
+    except OSError as error:
+        if error.errno not in _NO_LINKS or error.errno == errno.EXDEV:
+            raise
+        if rename_noreplace(temp, name, new_dir=dir_fd):
+            return
+        try:
+            os.lstat(name, dir_fd=dir_fd)
+        except FileNotFoundError:
+            os.rename(temp, name, dst_dir_fd=dir_fd)
+            return
+        raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST), name) from None
+    os.unlink(temp)
+
+
+def hard_link(path: str, other: str) -> bool:
+    """A second name for a file; False where the file system, or its rules, does not allow one.
+
+    Raises FileExistsError where ``other`` is taken, FileNotFoundError where its folder is missing.
+    """
+    try:
+        os.link(path, other, follow_symlinks=False)
+    except OSError as error:
+        if error.errno in _NO_LINKS or error.errno == errno.EACCES:
+            return False
+        raise
+    return True
+
+
+def free_bytes(folder: str) -> int:
+    """How many bytes may still be written where ``folder`` lies, quotas apart."""
+    about = os.statvfs(folder)
+    if about.f_blocks == 0:  # some network file systems do not say
+        return sys.maxsize
+    return about.f_bavail * about.f_frsize
+
+
+def make_folders(path: str, top: str) -> None:
+    """Make ``path`` and the folders missing between it and ``top``, which has to exist.
+
+    Modes follow the umask. In a shared store, told by a parent with setgid that its group may
+    write to, the new folder is the group's too, as git does with core.sharedRepository.
+    """
+    try:
+        os.mkdir(path)
+    except FileExistsError:
+        return
+    except FileNotFoundError:
+        parent = os.path.dirname(path)
+        if path == top or parent == path:
+            raise
+        make_folders(parent, top)
+        make_folders(path, top)
+        return
+    above = os.stat(os.path.dirname(path)).st_mode
+    if above & stat.S_ISGID and above & stat.S_IWGRP:
+        mode = stat.S_IMODE(os.stat(path).st_mode)
+        if mode & 0o2070 != 0o2070:
+            os.chmod(path, mode | 0o2070)
+
+
+class Lock:
+    """A lock that ends with its holder: flock on an open file, which the kernel lets go of.
+
+    ``wait`` is how many seconds to wait for it, below 0 for ever; BlockingIOError when the time is
+    up. ``real`` is False where the file system has no locks at all: work then goes on without, and
+    rests on names that are never replaced.
+    """
+
+    __slots__ = ("_fd", "path", "real", "wait")
+
+    def __init__(self, path: str, wait: float = -1.0) -> None:
+        self.path = path
+        self.wait = wait
+        self.real = False
+        self._fd = -1
+
+    def __enter__(self) -> Lock:
+        until = time.monotonic() + self.wait
+        while True:
+            flags = os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC
+            fd = os.open(self.path, flags, 0o666)
+            try:
+                self.real = self._take(fd, until)
+                named = _same_file(fd, self.path)
+            except BaseException:
+                os.close(fd)
+                raise
+            if named:
+                self._fd = fd
+                return self
+            os.close(fd)  # its holder removed it while we waited: that lock locks nothing
+
+    def __exit__(self, *_: object) -> None:
+        if self._fd >= 0:
+            os.close(self._fd)
+            self._fd = -1
+
+    def _take(self, fd: int, until: float) -> bool:
+        for call in (fcntl.flock, fcntl.lockf):
+            pause = 0.005
+            while True:
+                try:
+                    call(fd, fcntl.LOCK_EX | (0 if self.wait < 0 else fcntl.LOCK_NB))
+                    return True
+                except OSError as error:
+                    if error.errno in _NO_LOCKS:
+                        break
+                    if error.errno not in (errno.EAGAIN, errno.EACCES):
+                        raise
+                    if time.monotonic() >= until:
+                        raise BlockingIOError(error.errno, error.strerror, self.path) from None
+                time.sleep(pause)
+                pause = min(pause * 2, 0.1)
+        return False
+
+
+def _same_file(fd: int, path: str) -> bool:
+    try:
+        there = os.lstat(path)
+    except FileNotFoundError:
+        return False
+    here = os.fstat(fd)
+    return (here.st_ino, here.st_dev) == (there.st_ino, there.st_dev)

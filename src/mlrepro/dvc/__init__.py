@@ -1,0 +1,167 @@
+"""All that is asked of DVC, in this process: one session, and the calls that open one."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+
+from mlrepro import durable
+from mlrepro.dvc import transfer
+from mlrepro.dvc.inprocess import calling, opened, version as version
+from mlrepro.dvc.lane import Session as Session
+from mlrepro.dvc.pointers import (
+    LockOut as LockOut,
+    Sizes,
+    parse_lock,
+    parse_pointer as parse_pointer,
+)
+from mlrepro.dvc.remote import Remote
+from mlrepro.dvc.stages import Added as Added, State as State
+from mlrepro.dvc.transfer import Blob, Failures
+from mlrepro.errors import MlreproError, RepositoryError
+from mlrepro.parallel import Crew
+from mlrepro.result import Reporter
+from mlrepro.store import Store
+
+# Only the modules of this package import DVC, and only inside functions: that takes half a second,
+# wraps the streams and starts a thread. Whatever DVC, a file system or the network does, what
+# is raised here is a MlreproError.
+
+_open: list[Session] = []
+
+
+def init(root: str) -> list[str]:
+    """Make the root of a git worktree a DVC repository; returns the files made, relative to it.
+
+    What is there is left as it is, so that a run that was cut short is completed. Nothing is staged
+    in git, and no setting of the user's is changed. Raises RepositoryError where git ignores
+    ``.dvc``, or there is no git repository.
+    """
+    names = (".dvc/config", ".dvc/.gitignore", ".dvcignore")
+    before = {name for name in names if os.path.lexists(os.path.join(root, name))}
+    folder = os.path.join(root, ".dvc")
+    with calling(path=".dvc"):
+        from dvc.ignore import init as init_ignore
+        from dvc.scm import SCM
+
+        scm = SCM(root, search_parent_directories=False)
+        try:
+            ignored = scm.is_ignored(folder)
+        finally:
+            scm.close()
+        if ignored:
+            raise RepositoryError(
+                "Git ignores .dvc, so a clone would know nothing of its data.",
+                "Add the line !/.dvc to .gitignore",
+                code="dvc-ignored",
+            )
+        os.makedirs(folder, exist_ok=True)
+        if ".dvc/config" not in before:
+            durable.write_atomic(os.path.join(folder, "config"), b"")
+        init_ignore(root)
+    with opened(root):  # which writes .dvc/.gitignore
+        made = [name for name in names if name not in before]
+    return [name for name in made if os.path.lexists(os.path.join(root, name))]
+
+
+@contextmanager
+def session(root: str) -> Iterator[Session]:
+    """One DVC repository, opened once for all that is done within; for one thread.
+
+    Within another session of the same root it is that one. Raises RepositoryError where there is no
+    DVC repository at ``root``.
+    """
+    for outer in _open:
+        if outer.root == root:
+            yield outer
+            return
+    with opened(root) as repo:
+        _open.append(Session(root, repo))
+        try:
+            yield _open[-1]
+        finally:
+            _open.pop()
+
+
+def lock_outs(
+    root: str, lock: bytes, name: str = "dvc.lock", pipeline: bytes = b""
+) -> list[LockOut]:
+    """The outputs with a blob that a ``dvc.lock`` names: see pointers.parse_lock."""
+    del root  # the texts say it all; other commits than the one checked out are read so too
+    return parse_lock(lock, name, pipeline)
+
+
+def write_pointer(root: str, name: str, updates: Mapping[str, Sizes]) -> bytes:
+    """The text of the pointer ``name`` with new content for some of its outputs; writes nothing.
+
+    ``updates``: oid, size, nfiles and isexec by path as the pointer writes it. Comments, order,
+    ``meta`` and ``desc`` stay, by DVC's own way of dumping a stage. Raises PointerError.
+    """
+    with session(root) as found:
+        return found.refreshed(name, updates)
+
+
+def refresh_lock(
+    root: str, name: str, stages: Sequence[str]
+) -> tuple[list[Added], list[MlreproError]]:
+    """Note outputs of stages as they stand in the lock file ``name``: see Session.commit."""
+    pipeline = os.path.join(os.path.dirname(name), "dvc.yaml")
+    with session(root) as found:
+        return found.commit([f"{pipeline}:{stage}" for stage in stages])
+
+
+def upload(
+    root: str, remote: str, blobs: Iterable[Blob], cache_root: str, *,
+    jobs: int = 0, reporter: Reporter | None = None,
+) -> tuple[list[str], Failures]:  # fmt: skip
+    """Put blobs of a cache into a network store: see transfer.upload.
+
+    ``remote`` is a name of DVC's, "" the default one. Raises StoreError ``remote-unreachable``,
+    ``remote-forbidden``, ``remote-missing``, ``remote-extra-missing``, ``remote-versioned``,
+    ``remote-asks`` or ``no-remote``.
+    """
+    with session(root) as found, calling(remote=remote or "in use"):
+        store = Remote(found.repo, remote)
+        return transfer.upload(store, list(blobs), Store(cache_root), jobs, reporter or Reporter())
+
+
+def download(
+    root: str, remote: str, blobs: Iterable[Blob], cache_root: str, *,
+    jobs: int = 0, reporter: Reporter | None = None,
+) -> tuple[list[str], Failures]:  # fmt: skip
+    """Bring blobs from a network store into a cache: see transfer.download; raises as upload."""
+    with session(root) as found, calling(remote=remote or "in use"):
+        store = Remote(found.repo, remote)
+        return transfer.download(
+            store, list(blobs), Store(cache_root), jobs, reporter or Reporter()
+        )
+
+
+def exists(root: str, remote: str, oids: Iterable[str], *, jobs: int = 0) -> dict[str, int]:
+    """Of these blobs, those that are in a network store, with their sizes in bytes (-1: not told).
+
+    Raises as upload does.
+    """
+    with session(root) as found, calling(remote=remote or "in use"):
+        store = Remote(found.repo, remote)
+        return transfer.present(store, list(oids), Crew(jobs))
+
+
+def missing_in_remote(root: str, remote: str, blobs: Iterable[Blob], *, jobs: int = 0) -> set[str]:
+    """Of these blobs, those that a network store lacks, or has with a wrong size.
+
+    Raises as upload does.
+    """
+    wanted = list(blobs)
+    sizes = exists(root, remote, [oid for oid, _ in wanted], jobs=jobs)
+    return {oid for oid, size in wanted if not transfer.agree(sizes.get(oid), oid, size)}
+
+
+def probe(root: str, remote: str, *, create: bool = False) -> None:
+    """Write, read and remove a small file in a network store, and make its folder with ``create``.
+
+    Raises StoreError where that does not work.
+    """
+    with session(root) as found, calling(remote=remote or "in use"):
+        Remote(found.repo, remote).probe(create)

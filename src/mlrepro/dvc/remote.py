@@ -1,0 +1,171 @@
+"""Blobs to and from a store on the network, by the file systems that DVC has for them."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import tempfile
+from collections.abc import Sequence
+from typing import Any
+
+from mlrepro.dvc.failures import missing_remote, translate
+from mlrepro.errors import StoreError
+from mlrepro.parallel import Crew
+
+# These have real folders: a missing one is noticed instead of made, and a blob is put beside and
+# renamed. On the others (object stores) a blob appears whole or not at all.
+_WITH_FOLDERS = frozenset({"local", "ssh", "sftp", "webdav", "webdavs", "hdfs", "webhdfs"})
+_MANY = 512  # blobs from which on folders are listed rather than asked for one by one
+
+
+class Remote:
+    """A store as DVC knows it: ``fs``, a file system of DVC's, and the folder ``base`` on it.
+
+    Each blob lies at ``files/md5/ab/cdef…``, or at ``ab/cdef…`` where DVC 2 put it. Methods raise
+    what the file system raises, unless said otherwise.
+    """
+
+    def __init__(self, repo: Any, name: str) -> None:
+        """Raises StoreError or ConfigError where there is no such remote or it cannot be used."""
+        found = repo.cloud.get_remote(name or None)
+        self.name, self.fs, self.base = found.name, found.fs, found.path
+        if found.worktree or found.fs.version_aware:
+            raise StoreError(
+                f"The store {self.name} keeps versions by the cloud's own means, not as blobs.",
+                f"dvc remote modify {self.name} version_aware false",
+                code="remote-versioned",
+            )
+        for asks, secret in (("ask_password", "password"), ("ask_passphrase", "passphrase")):
+            if found.config.get(asks) and not found.config.get(secret):
+                raise StoreError(
+                    f"The store {self.name} would ask for a {secret}, and nothing here may.",
+                    f"dvc remote modify --local {self.name} {secret} SECRET",
+                    code="remote-asks",
+                )
+        self._layouts = (found.odb, found.legacy_odb)
+        self._room = repo.site_cache_dir
+        self.has_folders = self.fs.protocol in _WITH_FOLDERS
+
+    def path(self, oid: str, legacy: bool = False) -> str:
+        """Where the blob belongs."""
+        return str(self._layouts[legacy].oid_to_path(oid))
+
+    def require(self) -> None:
+        """Raise StoreError ``remote-missing`` where the store's folder is not there."""
+        if self.has_folders and self._size(self.base) is None:
+            raise missing_remote(self.name)
+
+    def sizes(self, oids: Sequence[str], crew: Crew, legacy: bool = False) -> dict[str, int]:
+        """Of these blobs, those that are there, with their sizes in bytes (-1: not told)."""
+        self.fs.fs.invalidate_cache()
+        found: dict[str, int] = {}
+        if len(oids) >= _MANY and self.fs.CAN_TRAVERSE and self.fs.protocol != "local":
+            wanted = {self.path(oid, legacy).strip("/"): oid for oid in oids}
+            folders = sorted({os.path.dirname(self.path(oid, legacy)) for oid in oids})
+
+            def list_one(folder: str) -> None:
+                for entry in self._list(folder):
+                    oid = wanted.get(str(entry["name"]).strip("/"))
+                    if oid and entry.get("type") != "directory":
+                        found[oid] = _entry_size(entry)
+
+            crew.each(list_one, folders)
+            return found
+
+        def ask_one(oid: str) -> None:
+            size = self._size(self.path(oid, legacy))
+            if size is not None:
+                found[oid] = size
+
+        crew.each(ask_one, list(oids))
+        return found
+
+    def _list(self, folder: str) -> list[dict[str, Any]]:
+        try:
+            return list(self.fs.ls(folder, detail=True))
+        except FileNotFoundError as error:
+            self._raise_unless_absent(error)
+            return []
+
+    def _size(self, path: str) -> int | None:
+        try:
+            return _entry_size(self.fs.info(path))
+        except (FileNotFoundError, NotADirectoryError) as error:
+            self._raise_unless_absent(error)
+            return None
+
+    def _raise_unless_absent(self, error: OSError) -> None:
+        """Fsspec's HTTP says that a file is not found whatever the reason was."""
+        meaning = translate(error, remote=self.name)
+        if meaning.code in ("remote-unreachable", "remote-forbidden", "remote-missing"):
+            raise meaning from error
+
+    def send(self, source: str, oid: str, legacy: bool, callback: Any) -> None:
+        """Put a file that was checked under its blob's name."""
+        final = self.path(oid, legacy)
+        if not self.has_folders:
+            self.fs.put_file(source, final, callback=callback)
+            return
+        temp = f"{self.base.rstrip('/')}/.mlrepro/tmp/{os.urandom(8).hex()}"
+        for path in (temp, final):
+            self.fs.makedirs(self.fs.parent(path))
+        renamed = False
+        try:
+            self.fs.put_file(source, temp, callback=callback)
+            if self._size(final) is None:
+                self.fs.mv(temp, final)
+                renamed = True
+                self._layouts[legacy].protect(final)  # read-only, in a folder
+        finally:
+            if not renamed:
+                with contextlib.suppress(Exception):  # may not be there; what matters is raised
+                    self.fs.rm_file(temp)
+
+    def receive(self, oid: str, temp: str, callback: Any) -> bool:
+        """Copy a blob to the new file ``temp``; says whether it was where DVC 2 put it."""
+        try:
+            self.fs.get_file(self.path(oid), temp, callback=callback)
+            return False
+        except FileNotFoundError as error:
+            self._raise_unless_absent(error)
+        self.fs.get_file(self.path(oid, legacy=True), temp, callback=callback)
+        return True
+
+    def set_aside(self, oid: str, legacy: bool) -> None:
+        """Move a bad blob out of the way; where that is not possible, the next put replaces it."""
+        aside = f"{self.base.rstrip('/')}/.quarantine/{oid}.{os.urandom(4).hex()}"
+        try:
+            self.fs.makedirs(self.fs.parent(aside))
+            self.fs.mv(self.path(oid, legacy), aside)
+        except NotImplementedError:
+            return
+
+    def probe(self, create: bool) -> None:
+        """Write, read and remove a small file; raises StoreError where that does not work."""
+        if create and self.has_folders:
+            self.fs.makedirs(self.base)
+        self.require()
+        path = f"{self.base.rstrip('/')}/.mlrepro/probe-{os.urandom(8).hex()}"
+        data = os.urandom(16)
+        with tempfile.TemporaryDirectory(dir=self._room) as room:
+            there, back = os.path.join(room, "there"), os.path.join(room, "back")
+            with open(there, "wb") as file:
+                file.write(data)
+            self.fs.makedirs(self.fs.parent(path))
+            self.fs.put_file(there, path)
+            self.fs.get_file(path, back)
+            with open(back, "rb") as file:
+                same = file.read() == data
+        with contextlib.suppress(NotImplementedError):  # plain HTTP cannot remove
+            self.fs.rm_file(path)
+        if not same:
+            raise StoreError(
+                f"The store {self.name} does not give back what was put into it.",
+                "mlrepro remote set URL",
+                code="remote-unconfirmed",
+            )
+
+
+def _entry_size(entry: dict[str, Any]) -> int:
+    size = entry.get("size")
+    return -1 if size is None else int(size)

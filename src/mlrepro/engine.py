@@ -1,0 +1,302 @@
+"""Files to blobs: each read once, hashed while it is copied, and stored before it is reported."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import NamedTuple
+
+from mlrepro.copying import CopyReport, copy_blobs
+from mlrepro.durable import discard, flush, free_bytes, hard_link
+from mlrepro.errors import MlreproError, StoreError
+from mlrepro.hashing import HashReport, hash_files, in_turn, read_stable, sizes, watch
+from mlrepro.kernel import reflink
+from mlrepro.landing import Landed, Landing, Target
+from mlrepro.parallel import Crew
+from mlrepro.reading import verify_blob
+from mlrepro.result import Reporter
+from mlrepro.store import Store, store_error
+from mlrepro.streaming import SMALL, Sink, md5_of, nothing, read_whole, stream
+
+__all__ = [
+    "CopyReport", "HashReport", "SaveReport", "Saved",
+    "copy_blobs", "hash_files", "save_bytes", "save_files", "verify_blob",
+]  # fmt: skip
+
+_FLUSH_AT_ONCE = 1 << 24  # bytes; from here on a file is flushed while others are still read
+
+
+class Saved(NamedTuple):
+    """A file whose content is stored.
+
+    ``size``: bytes; ``stat``: the file's, from just before it was hashed, ``began_ns``: when (epoch
+    ns) that began; ``stored_new``: the store (the cache, where no store was given) did not have it;
+    ``bytes_written``: to cache and store together.
+    """
+
+    path: str
+    oid: str
+    size: int
+    stat: os.stat_result
+    began_ns: int
+    stored_new: bool
+    bytes_written: int
+
+    @property
+    def isexec(self) -> bool:
+        """Executable by anyone, which is what DVC's ``isexec`` means."""
+        return self.stat.st_mode & 0o111 != 0
+
+
+@dataclass
+class SaveReport:
+    """``saved``: in the order asked for; ``failed``: the files that could not be read, and why;
+    ``repaired``: oids under whose name something else was found, set aside and replaced.
+    """
+
+    saved: list[Saved] = field(default_factory=list)
+    failed: list[tuple[str, MlreproError]] = field(default_factory=list)
+    repaired: list[str] = field(default_factory=list)
+
+
+def save_files(
+    paths: Sequence[str],
+    cache: Store,
+    store: Store | None = None,
+    *,
+    jobs: int = 0,
+    reporter: Reporter | None = None,
+    digest_known: Mapping[str, str] | None = None,
+    check_existing: bool = False,
+) -> SaveReport:
+    """Put the content of files into the cache and, where given, the store.
+
+    The files themselves are only read. What is reported as saved is on the disk under its name in
+    both. ``jobs``: files at once (0: one a core, at most 8). ``digest_known``: the oid a path
+    probably has; where that is stored already the file is hashed before it is copied, which saves
+    the writing if it is right and a second reading costs if it is not. ``check_existing``: hash
+    blobs that are there already whatever their size.
+
+    Raises StoreError when cache or store cannot take it (``store-missing``, ``-full``,
+    ``-read-only``, ``-denied``, ``-io``); what was stored by then stays.
+    """
+    if not paths:
+        return SaveReport()
+    reporter = reporter or Reporter()
+    with _open(cache, store, check_existing) as landing:
+        saver = _Saver(paths, landing, Crew(jobs), reporter, digest_known or {})
+        reporter.begin("save", sum(saver.sizes))
+        try:
+            saver.crew.each(saver.crew.one_by_one(saver.save), in_turn(saver.sizes))
+            landing.land()
+        finally:
+            reporter.end()
+        done = [one for one in saver.saved if one is not None]
+        return SaveReport(done, saver.failed, landing.repaired)
+
+
+def save_bytes(data: bytes, suffix: str, cache: Store, store: Store | None = None) -> str:
+    """Put bytes, such as a folder's listing (``suffix`` ``.dir``), into cache and store.
+
+    Returns the oid. Raises StoreError as save_files does.
+    """
+    oid = md5_of(data) + suffix
+    with _open(cache, store, False) as landing:
+        _land(landing, oid, data)
+        landing.land()
+    return oid
+
+
+def _open(cache: Store, store: Store | None, check_existing: bool) -> Landing:
+    stores = [cache]
+    if store is not None:
+        store.require()
+        if os.path.realpath(store.root) != os.path.realpath(cache.root):
+            stores = [store, cache]
+    cache.prepare()
+    return Landing(stores, check_existing)
+
+
+def _land(landing: Landing, oid: str, data: bytes) -> tuple[bool, int]:
+    """Add bytes to the landing where they are lacking: whether to the first, bytes written."""
+    if not landing.claim(oid):
+        return False, 0
+    missing = landing.lacking(oid, len(data), data)
+    if not missing:
+        return False, 0
+    first, written = landing.targets[0], 0
+    temps: list[str | None] = []
+    for target in landing.targets:
+        temp = None
+        if target in missing:
+            if target.shares:
+                temp = temps[0] or _linked(first, target, oid)
+            if temp is None:
+                temp = target.write(data)
+                written += len(data)
+        temps.append(temp)
+    landing.add(Landed(oid, len(data), tuple(temps)))
+    return first in missing, written
+
+
+def _linked(first: Target, target: Target, oid: str) -> str | None:
+    """A temporary file that is the first target's blob, which was just found to be right."""
+    temp = target.staging.new()
+    try:
+        return temp if hard_link(first.store.path(oid), temp) else None
+    except OSError:
+        return None
+
+
+class _Saver:
+    """One call of save_files."""
+
+    def __init__(
+        self,
+        paths: Sequence[str],
+        landing: Landing,
+        crew: Crew,
+        reporter: Reporter,
+        known: Mapping[str, str],
+    ) -> None:
+        self.paths = paths
+        self.landing = landing
+        self.crew = crew
+        self.reporter = reporter
+        self.known = known
+        self.sizes = sizes(paths)
+        self.saved: list[Saved | None] = [None] * len(paths)
+        self.failed: list[tuple[str, MlreproError]] = []
+        self.tight = self._check_space()
+
+    def _check_space(self) -> bool:
+        """Whether space may not suffice: then large files are hashed before they are copied.
+
+        Raises StoreError where it certainly does not: a blob of a size that the store has no blob
+        of cannot be there already.
+        """
+        total, tight = sum(self.sizes), False
+        for target in self.landing.targets:
+            free = free_bytes(target.store.root)
+            if target.shares or total <= free:
+                continue
+            tight = True
+            there = set(target.store.list_oids().values())
+            needed = sum(set(self.sizes) - there)
+            if needed > free:
+                raise StoreError(
+                    f"The blob folder {target.store.root} has {free} bytes free; "
+                    f"at least {needed} are needed.",
+                    "Free some space, then run this again",
+                    code="store-full",
+                    path=target.store.root,
+                )
+        return tight
+
+    def save(self, at: int) -> None:
+        """Save one file; what is wrong with the file itself stops only this one."""
+        path = self.paths[at]
+        attempt = _Attempt(self, path)
+        try:
+            oid, about, began_ns = read_stable(path, attempt.read)
+        except StoreError:
+            raise
+        except MlreproError as error:
+            attempt.drop()
+            self.failed.append((path, error))
+            return
+        if attempt.data is not None:
+            new, written = _land(self.landing, oid, attempt.data)
+            self.reporter.advance(about.st_size)
+        else:
+            new, written = attempt.land(oid, about.st_size)
+        self.saved[at] = Saved(path, oid, about.st_size, about, began_ns, new, written)
+
+
+class _Attempt:
+    """The reading of one file, which may have to be begun again."""
+
+    __slots__ = ("data", "path", "saver", "temps")
+
+    def __init__(self, saver: _Saver, path: str) -> None:
+        self.saver = saver
+        self.path = path
+        self.data: bytes | None = None
+        self.temps: list[str] = []
+
+    def drop(self) -> None:
+        """Give up what a reading that was in vain has written."""
+        for temp in self.temps:
+            discard(temp)
+        self.temps = []
+
+    def read(self, fd: int, before: os.stat_result) -> str:
+        """Hash a small file in memory; copy a large one on the way. Returns the oid."""
+        self.drop()
+        self.data = None
+        if before.st_size <= SMALL:
+            self.data = read_whole(fd, before.st_size)
+            return md5_of(self.data)
+        saver = self.saver
+        hint = saver.known.get(self.path, "")
+        if saver.tight or (hint and not saver.landing.lacking(hint, before.st_size)):
+            oid = stream(fd, (), watch(fd, before, saver.crew), saver.reporter.advance)
+            if not saver.landing.lacking(oid, before.st_size):
+                return oid
+            os.lseek(fd, 0, os.SEEK_SET)
+            return self._copy(fd, before, nothing)
+        return self._copy(fd, before, saver.reporter.advance)
+
+    def _copy(self, fd: int, before: os.stat_result, advance: Callable[[int], None]) -> str:
+        saver = self.saver
+        source, sinks, opened = fd, list[Sink](), list[int]()
+        try:
+            for target in saver.landing.targets:
+                if target.shares:
+                    continue
+                path, temp = target.create()
+                self.temps.append(path)
+                opened.append(temp)
+                if reflink(fd, temp):
+                    source = temp  # a snapshot that nobody else can write to
+                else:
+                    sinks.append(Sink(temp, target.explain))
+            look = watch(fd, before, saver.crew)
+            oid = stream(source, sinks, look, advance)
+            if before.st_size >= _FLUSH_AT_ONCE:
+                self._flush(opened)
+        finally:
+            for temp in opened:
+                os.close(temp)
+        return oid
+
+    def _flush(self, opened: list[int]) -> None:
+        targets = [target for target in self.saver.landing.targets if not target.shares]
+        for fd, target in zip(opened, targets, strict=True):
+            try:
+                flush(fd)
+            except OSError as error:
+                raise store_error(error, target.store.root) from error
+
+    def land(self, oid: str, size: int) -> tuple[bool, int]:
+        """Add what was copied to the landing: whether the first lacked it, bytes written."""
+        landing = self.saver.landing
+        written = size * len(self.temps)
+        if not self.temps or not landing.claim(oid):
+            self.drop()
+            return False, written
+        missing = landing.lacking(oid, size)
+        own = iter(self.temps)
+        temps = [self.temps[0] if target.shares else next(own) for target in landing.targets]
+        for temp in self.temps:
+            users = [t for t, name in zip(landing.targets, temps, strict=True) if name == temp]
+            if not any(target in missing for target in users):
+                discard(temp)
+        if missing:
+            kept = [
+                temp if target in missing else None
+                for target, temp in zip(landing.targets, temps, strict=True)
+            ]
+            landing.add(Landed(oid, size, tuple(kept), flushed=size >= _FLUSH_AT_ONCE))
+        return landing.targets[0] in missing, written

@@ -1,0 +1,277 @@
+"""Questions to git, and the few changes that are asked of it."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from mlrepro import gitindex, process
+from mlrepro.errors import MlreproError, ProcessError, UsageError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator, Sequence
+
+    from mlrepro.project import Project
+
+# A path is a path: without this, git reads "[", "*" and ":" in one as a pattern.
+LITERAL = {"GIT_LITERAL_PATHSPECS": "1", "LC_ALL": "C", "GIT_OPTIONAL_LOCKS": "0"}
+NULL_OID = "0" * 40
+
+
+@dataclass(frozen=True, slots=True)
+class Commit:
+    """Who made a commit, and when (ISO 8601 with offset)."""
+
+    oid: str
+    author: str
+    date: str
+    subject: str
+
+
+def run(
+    project: Project,
+    *args: str,
+    input: bytes = b"",
+    index: str = "",
+    ok: Sequence[int] = (0,),
+) -> bytes:
+    """Run one git command at the top of the worktree; ``index`` names another index file."""
+    env = {**LITERAL, "GIT_INDEX_FILE": index} if index else LITERAL
+    return process.run(["git", *args], cwd=project.root, input=input, env=env, ok=ok)
+
+
+def text(project: Project, *args: str, ok: Sequence[int] = (0,)) -> str:
+    """As ``run``, for an answer of one line."""
+    return os.fsdecode(run(project, *args, ok=ok)).rstrip("\n")
+
+
+def paths(data: bytes) -> list[str]:
+    """The paths in a list that git wrote with ``-z``."""
+    return [os.fsdecode(item) for item in data.split(b"\0") if item]
+
+
+def joined(names: Iterable[str]) -> bytes:
+    """Paths as git reads them with ``-z --stdin``."""
+    return b"".join(os.fsencode(name) + b"\0" for name in names)
+
+
+def resolve(project: Project, revision: str) -> str:
+    """The commit that ``revision`` names, as 40 (or 64) hex digits. Raises UsageError."""
+    code, out = process.run_code(
+        ["git", "rev-parse", "--verify", "--quiet", "--end-of-options", revision + "^{commit}"],
+        cwd=project.root,
+        env=LITERAL,
+        ok=(0, 1, 128),
+    )
+    if code:
+        raise MlreproError(
+            f"No such commit: {revision}",
+            "git log --oneline --all shows the commits; a branch, a tag or HEAD~1 will do too",
+            code="unknown-revision",
+            commit=revision,
+        )
+    return out.decode().strip()
+
+
+def head(project: Project) -> str:
+    """The commit that is checked out, or "" before the first one."""
+    return text(project, "rev-parse", "--verify", "--quiet", "HEAD^{commit}", ok=(0, 1, 128))
+
+
+def entries(project: Project, index: str = "") -> gitindex.Entries:
+    """What the index holds, read directly where its kind allows, else asked of git."""
+    found = gitindex.read(index or os.path.join(project.git_dir, "index"))
+    if found is not None and not _sha256(project):
+        return found
+    answer = gitindex.Entries()
+    listing = run(project, "ls-files", "-z", "--stage", "--full-name", index=index)
+    for line in listing.split(b"\0"):
+        if line:
+            about, name = line.split(b"\t", 1)
+            _, oid, stage = about.split(b" ")
+            answer.names.append(name)
+            answer.oids.append(bytes.fromhex(oid.decode()))
+            answer.sizes.append(_size(os.path.join(os.fsencode(project.root), name)))
+            answer.stages.append(int(stage))
+    return answer
+
+
+def _sha256(project: Project) -> bool:
+    try:
+        with open(os.path.join(project.common_dir, "config"), "rb") as file:
+            return b"sha256" in file.read(1 << 20).lower()
+    except OSError:
+        return False
+
+
+def _size(path: bytes) -> int:
+    try:
+        return os.lstat(path).st_size
+    except OSError:
+        return 0
+
+
+def blobs(project: Project, oids: Iterable[str], limit: int = 64 << 20) -> dict[str, bytes]:
+    """The contents of git objects, through one ``cat-file --batch``.
+
+    ``oids`` may also be ``REV:PATH`` names. What git does not have, and what is larger than
+    ``limit`` bytes, is left out.
+    """
+    wanted = list(dict.fromkeys(oids))
+    if not wanted:
+        return {}
+    data = run(project, "cat-file", "--batch", input="\n".join(wanted).encode() + b"\n")
+    contents: dict[str, bytes] = {}
+    at = 0
+    for name in wanted:
+        end = data.index(b"\n", at)
+        header = data[at:end].split(b" ")
+        at = end + 1
+        if header[-1] == b"missing" or len(header) != 3:
+            continue
+        size = int(header[2])
+        if size <= limit:
+            contents[name] = data[at : at + size]
+        at += size + 1
+    return contents
+
+
+def sizes(project: Project, oids: Iterable[str]) -> dict[str, int]:
+    """The size in bytes of each git object that there is."""
+    wanted = "\n".join(dict.fromkeys(oids)).encode() + b"\n"
+    found = {}
+    for line in run(project, "cat-file", "--batch-check", input=wanted).splitlines():
+        fields = line.split(b" ")
+        if len(fields) == 3 and fields[2].isdigit():
+            found[fields[0].decode()] = int(fields[2])
+    return found
+
+
+def tree(project: Project, revision: str) -> list[tuple[str, str, int]]:
+    """Every file of a commit: its path, git object and size in bytes."""
+    data = run(project, "ls-tree", "-r", "-z", "-l", "--full-tree", revision)
+    found = []
+    for line in data.split(b"\0"):
+        if line:
+            about, name = line.split(b"\t", 1)
+            _, kind, oid, size = about.split()
+            if kind == b"blob":
+                found.append((os.fsdecode(name), oid.decode(), int(size)))
+    return found
+
+
+def staged_against(
+    project: Project, revision: str, index: str = ""
+) -> list[tuple[str, str, str, str]]:
+    """What the index changes against a commit: (status letter, old oid, new oid, path)."""
+    base = revision or run(project, "hash-object", "-t", "tree", "--stdin").decode().strip()
+    data = run(project, "diff-index", "--cached", "--raw", "-z", "--no-renames", base, index=index)
+    fields = data.split(b"\0")
+    return [
+        (about[4].decode()[:1], about[2].decode(), about[3].decode(), os.fsdecode(name))
+        for head_, name in zip(fields[::2], fields[1::2], strict=False)
+        if (about := head_.split(b" "))
+    ]
+
+
+def stage(project: Project, names: Iterable[str], indexes: Sequence[str] = ("",)) -> None:
+    """Stage these files of the worktree, in each of the index files named ("": git's own)."""
+    listing = joined(names)
+    if listing:
+        for index in indexes:
+            run(
+                project, "update-index", "--add", "--remove", "-z", "--stdin",
+                input=listing, index=index,
+            )  # fmt: skip
+
+
+def listed(project: Project, names: Sequence[str]) -> set[str]:
+    """Which of these paths git tracks; a folder counts where git tracks any file in it."""
+    if not names:
+        return set()
+    found = paths(run(project, "ls-files", "-z", "--", *names))
+    inside = set(found)
+    for name in found:
+        while "/" in name:
+            name = name.rpartition("/")[0]
+            inside.add(name)
+    return {name for name in names if name in inside}
+
+
+def untracked(project: Project, pattern: str) -> list[str]:
+    """Files that git neither tracks nor ignores, whose path matches a pathspec."""
+    env = {**LITERAL, "GIT_LITERAL_PATHSPECS": "0"}
+    argv = ["git", "ls-files", "-z", "--others", "--exclude-standard", "--", pattern]
+    return paths(process.run(argv, cwd=project.root, env=env))
+
+
+def ignored(project: Project, names: Sequence[str]) -> dict[str, tuple[str, str]]:
+    """Which of these paths git's rules hide: path → (the file of the rule, the rule).
+
+    A path that a ``!`` rule brings back is not hidden and not in the answer.
+    """
+    if not names:
+        return {}
+    # check-ignore knows no literal pathspecs; behind "./" nothing in a path is magic to it.
+    code, data = process.run_code(
+        ["git", "check-ignore", "-z", "-v", "--no-index", "--stdin"],
+        cwd=project.root,
+        input=joined("./" + name for name in names),
+        env={**LITERAL, "GIT_LITERAL_PATHSPECS": "0"},
+        ok=(0, 1),
+    )
+    fields = data.split(b"\0") if code == 0 else []
+    hidden = {}
+    for source, _, rule, name in zip(*[iter(fields)] * 4, strict=False):
+        if not rule.startswith(b"!"):
+            hidden[os.fsdecode(name)[2:]] = (os.fsdecode(source), os.fsdecode(rule))
+    return hidden
+
+
+def last_change(project: Project, path: str, revision: str = "HEAD") -> Commit | None:
+    """The newest commit that touched ``path``, or None where there is none."""
+    found = list(log(project, "-1", revision, "--", path))
+    return found[0] if found else None
+
+
+def log(project: Project, *args: str) -> Iterator[Commit]:
+    """The commits that ``git log`` answers with."""
+    code, data = process.run_code(
+        ["git", "log", "-z", "--format=%H%x01%an%x01%aI%x01%s", *args],
+        cwd=project.root,
+        env=LITERAL,
+        ok=(0, 128),
+    )
+    for line in data.split(b"\0") if code == 0 else ():
+        if line:
+            oid, author, date, subject = line.decode("utf-8", "replace").split("\x01", 3)
+            yield Commit(oid, author, date, subject)
+
+
+def setting(project: Project, name: str) -> str:
+    """One value of git's configuration, or "" where it is not set."""
+    return text(project, "config", "--get", name, ok=(0, 1))
+
+
+def origin(project: Project) -> str:
+    """The path of the repository that this one was cloned from, where it is on this disk."""
+    url = setting(project, "remote.origin.url")
+    url = url.removeprefix("file://")
+    if not url or ("://" in url) or (":" in url.split("/")[0]):
+        return ""
+    folder = os.path.realpath(os.path.join(project.root, url))
+    return folder if os.path.isdir(folder) else ""
+
+
+def git_path(project: Project, name: str) -> str:
+    """Where git keeps ``name`` ("hooks" respects ``core.hooksPath``), as an absolute path."""
+    return os.path.join(project.root, text(project, "rev-parse", "--git-path", name))
+
+
+def commits(project: Project, *args: str) -> list[str]:
+    """The commits that ``git rev-list`` answers with. Raises UsageError for a wrong range."""
+    try:
+        return run(project, "rev-list", *args).decode().split()
+    except ProcessError as error:
+        raise UsageError(f"git does not know such commits: {' '.join(args)}") from error

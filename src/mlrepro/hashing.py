@@ -1,0 +1,217 @@
+"""Reads a file that others may be writing to: hashed once, whole, and proven not to have moved."""
+
+from __future__ import annotations
+
+import errno
+import os
+import stat
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import NamedTuple, TypeVar
+
+from mlrepro.errors import FileChanging, MlreproError, PathError
+from mlrepro.parallel import Crew
+from mlrepro.result import Reporter
+from mlrepro.streaming import SMALL, Moved, md5_of, read_whole, stream
+
+Outcome = TypeVar("Outcome")
+
+_TINY = 1 << 14  # bytes
+_TRIES = 5
+_PAUSE = 0.05  # seconds before the second try, doubled each time
+# A file system stamps a write with the time of its last clock tick, up to 10 ms ago; one that keeps
+# whole seconds only, up to two seconds ago (FAT).
+_TICK_NS = 25_000_000
+_COARSE_NS = 2_100_000_000
+
+
+class Hashed(NamedTuple):
+    """A file as it was read: ``stat`` from just before, ``began_ns`` (epoch) when hashing began."""
+
+    path: str
+    oid: str
+    size: int
+    stat: os.stat_result
+    began_ns: int
+
+    @property
+    def isexec(self) -> bool:
+        """Executable by anyone, which is what DVC's ``isexec`` means."""
+        return self.stat.st_mode & 0o111 != 0
+
+
+@dataclass
+class HashReport:
+    """``saved``: the files that were read, in the order asked for; ``failed``: the others."""
+
+    saved: list[Hashed] = field(default_factory=list)
+    failed: list[tuple[str, MlreproError]] = field(default_factory=list)
+
+
+def hash_files(
+    paths: Sequence[str], *, jobs: int = 0, reporter: Reporter | None = None
+) -> HashReport:
+    """Hash files and write nothing. One that cannot be read is in ``failed``; the rest go on."""
+    reporter = reporter or Reporter()
+    crew, report = Crew(jobs), HashReport()
+    found: list[Hashed | None] = [None] * len(paths)
+
+    def hash_one(at: int) -> None:
+        path = paths[at]
+
+        def body(fd: int, before: os.stat_result) -> str:
+            if before.st_size <= SMALL:
+                return md5_of(read_whole(fd, before.st_size))
+            return stream(fd, (), watch(fd, before, crew), reporter.advance)
+
+        try:
+            oid, about, began_ns = read_stable(path, body)
+        except MlreproError as error:
+            report.failed.append((path, error))
+            return
+        if about.st_size <= SMALL:
+            reporter.advance(about.st_size)
+        found[at] = Hashed(path, oid, about.st_size, about, began_ns)
+
+    reporter.begin("hash", sum(sizes(paths)))
+    try:
+        crew.each(crew.one_by_one(hash_one), in_turn(sizes(paths)))
+    finally:
+        reporter.end()
+    report.saved = [one for one in found if one is not None]
+    return report
+
+
+def in_turn(sizes: Sequence[int]) -> list[list[int]]:
+    """Positions in the order of work, in groups for one thread each.
+
+    The largest files come first, so that none is left over at the end. Tiny ones are one group:
+    their reading is so much Python that several threads only get into each other's way.
+    """
+    tiny = [at for at, size in enumerate(sizes) if size < _TINY]
+    other = [at for at, size in enumerate(sizes) if size >= _TINY]
+    other.sort(key=lambda at: -sizes[at])
+    return [[at] for at in other] + ([tiny] if tiny else [])
+
+
+def sizes(paths: Sequence[str]) -> list[int]:
+    """The bytes of each file, 0 where that cannot be told, in order."""
+    found = []
+    for path in paths:
+        try:
+            about = os.lstat(path)
+        except OSError:
+            found.append(0)
+            continue
+        found.append(about.st_size if stat.S_ISREG(about.st_mode) else 0)
+    return found
+
+
+def stat_key(about: os.stat_result) -> tuple[int, int, int, int, int]:
+    """What has to be the same for a file to count as unchanged."""
+    return about.st_size, about.st_mtime_ns, about.st_ctime_ns, about.st_ino, about.st_dev
+
+
+def read_stable(
+    path: str, body: Callable[[int, os.stat_result], Outcome]
+) -> tuple[Outcome, os.stat_result, int]:
+    """Call ``body`` with the open file until it did not change meanwhile; at most five times.
+
+    Returns what body returned, the file's stat before, and when (epoch ns) reading began. Size,
+    times, inode and device have to be equal before and after, and the path has to name the same
+    file still; a file written to within the last clock tick is first left to rest, so that any
+    later write shows. Not detectable: a store through a shared memory map whose page was dirty
+    already, and a writer that sets the times back; then too the blob is what was read.
+    Raises PathError, FileChanging.
+    """
+    for attempt in range(_TRIES):
+        if attempt:
+            time.sleep(_PAUSE * 2 ** (attempt - 1))
+        fd = open_regular(path)
+        try:
+            before = _rested(fd)
+            began_ns = time.time_ns()
+            outcome = body(fd, before)
+            after = os.fstat(fd)
+            if stat_key(before) == stat_key(after) == stat_key(os.lstat(path)):
+                return outcome, before, began_ns
+        except (Moved, FileNotFoundError):
+            continue  # where it is gone for good, the next try says so
+        except OSError as error:
+            raise path_error(error, path) from error
+        finally:
+            os.close(fd)
+    raise FileChanging(
+        f"{path} kept changing while it was read.",
+        "Wait until the program that writes it is done, then run this again",
+        path=path,
+    )
+
+
+def open_regular(path: str) -> int:
+    """Open a plain file for reading, without following a symlink and without ever waiting.
+
+    Raises PathError: ``path-missing``, ``path-symlink``, ``path-not-regular`` (a FIFO, a socket, a
+    device, which is not even opened), ``path-denied``, ``path-unreadable``.
+    """
+    try:
+        mode = os.lstat(path).st_mode
+        if stat.S_ISREG(mode):
+            fd = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
+            mode = os.fstat(fd).st_mode
+            if stat.S_ISREG(mode):
+                return fd
+            os.close(fd)
+    except OSError as error:
+        raise path_error(error, path) from error
+    kind = "a symbolic link" if stat.S_ISLNK(mode) else "not a plain file"
+    raise PathError(
+        f"{path} is {kind}, so it cannot be read as data.",
+        "Put a plain file in its place, or leave it out",
+        code="path-symlink" if stat.S_ISLNK(mode) else "path-not-regular",
+        path=path,
+    )
+
+
+_CODES = {
+    errno.ENOENT: ("path-missing", "is not there"),
+    errno.ENOTDIR: ("path-missing", "is not there"),
+    errno.EACCES: ("path-denied", "may not be read by you"),
+    errno.EPERM: ("path-denied", "may not be read by you"),
+    errno.ELOOP: ("path-symlink", "is a symbolic link"),
+}
+
+
+def path_error(error: OSError, path: str) -> PathError:
+    """What an OSError says of a user's file."""
+    code, says = _CODES.get(
+        error.errno or 0, ("path-unreadable", f"cannot be read: {error.strerror or error}")
+    )
+    return PathError(f"{path} {says}.", "Mend that, then run this again", code=code, path=path)
+
+
+def _rested(fd: int) -> os.stat_result:
+    """The file's stat, taken when its last write is more than a clock tick ago."""
+    about = os.fstat(fd)
+    now = time.time_ns()
+    coarse = about.st_mtime_ns % 1_000_000_000 == 0 and about.st_ctime_ns % 1_000_000_000 == 0
+    tick = _COARSE_NS if coarse else _TICK_NS
+    ages = [now - about.st_ctime_ns, now - about.st_mtime_ns]
+    wait = max((tick - age for age in ages if 0 <= age <= tick), default=0)
+    if wait:
+        time.sleep(wait / 1e9)
+        about = os.fstat(fd)
+    return about
+
+
+def watch(fd: int, before: os.stat_result, crew: Crew) -> Callable[[], None]:
+    """What a long read calls now and then: raises Moved, or Halted, when it is in vain."""
+    key = stat_key(before)
+
+    def look() -> None:
+        crew.check()
+        if stat_key(os.fstat(fd)) != key:
+            raise Moved
+
+    return look

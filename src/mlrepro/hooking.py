@@ -1,0 +1,61 @@
+"""The hooks that have something to do: each is handed to its command, and its outcome is told."""
+
+from __future__ import annotations
+
+import os
+import sys
+from typing import TYPE_CHECKING
+
+from mlrepro import progress
+from mlrepro.result import Options, Reporter
+
+if TYPE_CHECKING:
+    from mlrepro.project import Project
+    from mlrepro.result import HookResult
+
+
+def serve(project: Project, name: str, args: list[str]) -> int:
+    """Run the hook ``name`` and print what it has to say; returns the exit code for git."""
+    if name == "merge-pointer":
+        return _merge(project, args)
+    with progress.StreamReporter(sys.stderr) as reporter:
+        result = _run(project, name, args, reporter)
+    for line in result.notes:
+        print(f"mlrepro: {line}", file=sys.stderr)
+    for error in result.errors:
+        print(f"error: {error.message}", file=sys.stderr)
+        if error.hint:
+            print(f"  hint: {error.hint}", file=sys.stderr)
+    return result.exit_code
+
+
+def _run(project: Project, name: str, args: list[str], reporter: Reporter) -> HookResult:
+    options = Options(lane=os.environ.get("MLREPRO_LANE", ""), reporter=reporter)
+    if name == "pre-commit":
+        from mlrepro.commands import pre_commit
+
+        return pre_commit.run(project, options)
+    if name == "pre-push":
+        from mlrepro.commands import pre_push
+
+        return pre_push.run(project, args, sys.stdin.buffer.read(), options)
+    from mlrepro.commands import follow
+
+    return follow.run(project, name, args, options)
+
+
+def _merge(project: Project, args: list[str]) -> int:
+    """Git's merge driver: base, ours and theirs as files, and the pointer's name."""
+    from mlrepro import merging, remote
+
+    if len(args) != 4:
+        print("error: a merge driver takes four arguments: %O %A %B %P", file=sys.stderr)
+        return 2
+    target = remote.located(project, os.environ, write=False)
+    files = [os.path.join(project.cwd, name) for name in args[:3]]
+    left = merging.drive(project, target, files, args[3])
+    if left is None:
+        return 0
+    print(f"mlrepro: {left.message}", file=sys.stderr)
+    print(f"  hint: {left.hint}", file=sys.stderr)
+    return 1

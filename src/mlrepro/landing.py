@@ -1,0 +1,256 @@
+"""How new blobs come to rest: written beside, flushed together, named without replacing."""
+
+from __future__ import annotations
+
+import os
+import stat
+import threading
+import time
+from collections.abc import Collection, Sequence
+from typing import NamedTuple
+
+from mlrepro.durable import discard, flush, hard_link, sync_dirs, sync_files, write_all
+from mlrepro.errors import StoreError
+from mlrepro.store import BLOB_MODE, Store, store_error
+from mlrepro.streaming import SMALL, Moved, Sink, md5_of, nothing, read_whole, stream
+
+_BATCH_FILES = 4096  # so many blobs, or so many bytes, are flushed at once: what was done until
+_BATCH_BYTES = 1 << 29  # then is kept if the next moment is the last
+_TRIES = 5
+# A blob that somebody else put there a moment ago may not be on the disk yet.
+_FRESH_NS = 60_000_000_000
+
+
+class Target:
+    """A store that blobs are put into, and its temporary files. ``shares``: as hard links."""
+
+    def __init__(self, store: Store) -> None:
+        self.store = store
+        self.shares = False
+        self.folders: set[str] = set()  # whose names are still to be flushed
+        self.fresh: list[str] = []  # blobs of others that are still to be flushed
+        try:
+            self.staging = store.staging()
+        except OSError as error:
+            raise self.explain(error) from error
+
+    def explain(self, error: OSError) -> StoreError:
+        """What an OSError in this store means."""
+        return store_error(error, self.store.root)
+
+    def create(self) -> tuple[str, int]:
+        """A new temporary file and its descriptor. Raises StoreError."""
+        path = self.staging.new()
+        flags = os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC
+        try:
+            return path, os.open(path, flags, BLOB_MODE)
+        except OSError as error:
+            raise self.explain(error) from error
+
+    def write(self, data: bytes) -> str:
+        """A new temporary file with these bytes, not yet flushed. Raises StoreError."""
+        path, fd = self.create()
+        try:
+            write_all(fd, data)
+        except OSError as error:
+            raise self.explain(error) from error
+        finally:
+            os.close(fd)
+        return path
+
+
+class Landed(NamedTuple):
+    """Bytes on their way: a temporary file per target (None: has it, or shares the first's)."""
+
+    oid: str
+    size: int
+    temps: tuple[str | None, ...]
+    flushed: bool = False
+    legacy: bool = False
+
+
+class Landing:
+    """Brings blobs into one or two stores at once; any thread may add, whole batches are landed.
+
+    ``repaired`` are the oids under whose name something else was found and set aside.
+    """
+
+    def __init__(self, stores: Sequence[Store], check_existing: bool = False) -> None:
+        """Raises StoreError where one cannot be written to."""
+        self.repaired: list[str] = []
+        self.check_existing = check_existing
+        self._guard = threading.Lock()
+        self._one_batch = threading.Lock()
+        self._claimed: set[str] = set()
+        self._batch: list[Landed] = []
+        self._bytes = 0
+        self.targets: list[Target] = []
+        try:
+            for store in stores:
+                self.targets.append(Target(store))
+            for target in self.targets[1:]:
+                target.shares = self._can_link(target)
+        except BaseException:
+            self.close()
+            raise
+
+    def __enter__(self) -> Landing:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Remove what did not land."""
+        for target in self.targets:
+            target.staging.close()
+
+    def _can_link(self, target: Target) -> bool:
+        """Whether a file of the first target can be a file of this one too: by trying."""
+        first = self.targets[0]
+        probe = target.staging.new()
+        try:
+            made = hard_link(first.write(b""), probe)
+        except OSError as error:
+            raise target.explain(error) from error
+        discard(probe)
+        return made
+
+    def claim(self, oid: str) -> bool:
+        """Whether the caller is the first of this run to have this blob, and so to land it."""
+        with self._guard:
+            if oid in self._claimed:
+                return False
+            self._claimed.add(oid)
+            return True
+
+    def lacking(self, oid: str, size: int, data: bytes | None = None) -> list[Target]:
+        """The targets that do not have the blob, or had something else under its name.
+
+        A blob that is there is trusted if its size is right, it is write-protected and it is too
+        large to be read again in passing; the others are compared (``data``) or hashed. Whoever
+        wrote to a blob had to take its protection away first; who then put it back is found by
+        ``verify --deep``, and never gets past a restore, which hashes everything.
+        """
+        missing, seen = [], set[tuple[int, int]]()
+        for target in self.targets:
+            try:
+                about = target.store.stat(oid)
+                if about is None:
+                    missing.append(target)
+                    continue
+                if (about.st_ino, about.st_dev) not in seen:
+                    if not self._is_right(target, oid, about, size, data):
+                        if target.store.quarantine(oid, seen=about):
+                            self.repaired.append(oid)
+                        missing.append(target)
+                        continue
+                    seen.add((about.st_ino, about.st_dev))
+            except OSError as error:
+                raise target.explain(error) from error
+            if time.time_ns() - about.st_ctime_ns < _FRESH_NS:
+                with self._guard:
+                    target.fresh.append(target.store.path(oid))
+        return missing
+
+    def _is_right(
+        self, target: Target, oid: str, about: os.stat_result, size: int, data: bytes | None
+    ) -> bool:
+        if not stat.S_ISREG(about.st_mode) or about.st_size != size:
+            return False
+        protected = stat.S_IMODE(about.st_mode) == BLOB_MODE
+        if size > SMALL and protected and not self.check_existing:
+            return True
+        try:
+            fd = os.open(target.store.path(oid), os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)
+        except OSError:
+            return False  # what cannot be read cannot be restored from
+        try:
+            if size <= SMALL:
+                there = read_whole(fd, size)
+                return there == data if data is not None else md5_of(there) == oid[:32]
+            return stream(fd, (), nothing, nothing) == oid[:32]
+        except (OSError, Moved):
+            return False
+        finally:
+            os.close(fd)
+
+    def add(self, landed: Landed) -> None:
+        """Take over temporary files; lands all there are when they are many."""
+        with self._guard:
+            self._batch.append(landed)
+            self._bytes += landed.size
+            full = len(self._batch) >= _BATCH_FILES or self._bytes >= _BATCH_BYTES
+        if full:
+            self.land()
+
+    def land(self) -> None:
+        """Flush all that was added, give it its names, and flush those. Raises StoreError."""
+        with self._guard:
+            batch, self._batch, self._bytes = self._batch, [], 0
+        with self._one_batch:
+            waiting = [one for one in batch if not one.flushed]
+            for at, target in enumerate(self.targets):
+                self._flush(target, [temp for one in waiting if (temp := one.temps[at])])
+            # The one that the others are linked to comes last: its temporary file ends then.
+            for at in reversed(range(len(self.targets))):
+                self._name(self.targets[at], at, batch)
+            for target in self.targets:
+                with self._guard:
+                    fresh, target.fresh = target.fresh, []
+                target.folders.update(os.path.dirname(path) for path in fresh)
+                self._flush(target, fresh, target.folders)
+                target.folders.clear()
+
+    def _flush(self, target: Target, paths: list[str], folders: Collection[str] = ()) -> None:
+        try:
+            if paths:
+                sync_files(paths)
+            if folders:
+                sync_dirs([*folders, target.store.base, target.store.root])
+        except OSError as error:
+            raise target.explain(error) from error
+
+    def _name(self, target: Target, at: int, batch: list[Landed]) -> None:
+        try:
+            for one in batch:
+                temp = one.temps[at]
+                if temp:
+                    self._place(target, one, temp, linked=target.shares and temp == one.temps[0])
+        except OSError as error:
+            raise target.explain(error) from error
+
+    def _place(self, target: Target, one: Landed, temp: str, linked: bool) -> None:
+        store, oid = target.store, one.oid
+        path = store.legacy_path(oid) if one.legacy else store.path(oid)
+        for _ in range(_TRIES):
+            if one.legacy:
+                placed = store.adopt_legacy(temp, oid)
+            elif linked:
+                placed = store.link_from(temp, oid)
+            else:
+                placed = store.adopt(temp, oid)
+            if placed:
+                target.folders.add(os.path.dirname(path))
+                return
+            if linked and store.stat(oid) is None:
+                temp, linked = self._copy(target, temp, oid), False
+            elif one.legacy or target not in self.lacking(oid, one.size):
+                if not linked:
+                    discard(temp)
+                return
+        raise target.explain(OSError(f"the blob {oid} keeps being replaced"))
+
+    def _copy(self, target: Target, source: str, oid: str) -> str:
+        """A copy of a temporary file of the first target, for when a link is refused after all."""
+        path, fd = target.create()
+        source_fd = os.open(source, os.O_RDONLY | os.O_NOFOLLOW)
+        try:
+            sink = Sink(fd, target.explain)
+            if stream(source_fd, (sink,), nothing, nothing) != oid[:32]:
+                raise target.explain(OSError("a file changed while it was copied"))
+            flush(fd)
+        finally:
+            os.close(source_fd)
+            os.close(fd)
+        return path

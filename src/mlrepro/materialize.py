@@ -1,0 +1,417 @@
+"""From pointers to data in the worktree: checked, placed in one step, nothing unsaved lost."""
+
+from __future__ import annotations
+
+import os
+import shlex
+from array import array
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from mlrepro import engine, folder, index, restoring, transfer, worktree
+from mlrepro.errors import MlreproError, Refused
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+
+    from mlrepro.project import Project
+    from mlrepro.remote import Remote
+    from mlrepro.result import Options
+    from mlrepro.transfer import Need
+    from mlrepro.worktree import Data, Tracked
+
+NUMBERS = folder.NUMBERS
+
+
+@dataclass(slots=True)
+class Brought:
+    """What became of each path: every name is relative to the root."""
+
+    restored: list[str] = field(default_factory=list)
+    unchanged: list[str] = field(default_factory=list)
+    kept: list[str] = field(default_factory=list)
+    removed: list[str] = field(default_factory=list)
+    saved: list[tuple[str, str]] = field(default_factory=list)
+    missing: list[Need] = field(default_factory=list)
+    errors: list[MlreproError] = field(default_factory=list)
+
+
+@dataclass(slots=True)
+class _Plan:
+    """What has to be done for one tracked path."""
+
+    item: Tracked
+    data: Data
+    entry: index.Entry
+    bring: list[restoring.Restore] = field(default_factory=list)
+    members: dict[str, str] = field(default_factory=dict)  # of a folder, as it is to be
+    remove: list[tuple[str, str]] = field(default_factory=list)  # member, its hash
+    save: list[str] = field(default_factory=list)  # absolute paths to save before they go
+    kept: list[str] = field(default_factory=list)
+
+
+def bring(
+    project: Project,
+    target: Remote,
+    items: Sequence[Tracked],
+    record: index.Record,
+    options: Options,
+    *,
+    force: bool = False,
+) -> Brought:
+    """Bring the data of these pointers to what they say.
+
+    A file that was edited since it was last in step with its pointer is kept and named; with
+    ``force`` its content goes into the cache first. A path whose content is nowhere stays as it is.
+    """
+    result = Brought()
+    found = worktree.examine(project, [item.path for item in items], record, options)
+    changed: list[index.Entry] = []
+    wanted: list[Tracked] = []
+    for item in items:
+        data = found[item.path]
+        entry = record.entry(item.path, item.pointer)
+        if data.error is not None:
+            result.errors.append(data.error)
+        elif not item.oid or data.oid == item.oid:
+            result.unchanged.append(item.path)
+            if item.oid:
+                changed.append(_in_step(project, entry, item, data))
+        else:
+            wanted.append(item)
+    plans = _plan(project, target, wanted, found, record, options, force, result)
+    if not options.dry_run:
+        _save_first(project, target, plans, options, result)
+    _carry_out(project, target, plans, options, result, changed)
+    if changed and not options.dry_run:
+        index.save(project.state_dir, changed)
+    return result
+
+
+def _in_step(project: Project, entry: index.Entry, item: Tracked, data: Data) -> index.Entry:
+    worktree.note(entry, data, item)
+    if data.tree is not None and not data.proven:
+        folder.save(project.state_dir, data.tree)
+    entry.in_step(item.oid)
+    return entry
+
+
+def _plan(
+    project: Project,
+    target: Remote,
+    wanted: Sequence[Tracked],
+    found: dict[str, Data],
+    record: index.Record,
+    options: Options,
+    force: bool,
+    result: Brought,
+) -> list[_Plan]:
+    """Decide for each path what is brought, replaced, removed, saved first or kept."""
+    needs = [
+        transfer.Need(item.path, item.oid, None if item.out.is_dir else item.out.size, item.pointer)
+        for item in wanted
+    ]
+    gone = {} if options.dry_run else _absent(project, target, needs, options)
+    plans = []
+    for item in wanted:
+        data, entry = found[item.path], record.entry(item.path, item.pointer)
+        lost = gone.get(item.path)
+        if lost:
+            result.missing += lost
+            if not item.out.is_dir or lost[0].oid == item.oid:
+                continue  # as it was; of a folder the members that are there are still brought
+        plan = _Plan(item, data, entry)
+        try:
+            if item.out.is_dir:
+                _plan_folder(project, target, plan, {need.oid for need in lost or ()}, force)
+            else:
+                _plan_file(project, target, plan, force)
+        except MlreproError as error:
+            error.path = error.path or item.path
+            result.errors.append(error)
+            continue
+        result.kept += plan.kept
+        plans.append(plan)
+    return plans
+
+
+def _absent(
+    project: Project, target: Remote, needs: Sequence[Need], options: Options
+) -> dict[str, list[Need]]:
+    """Fetch what is needed into the cache; what is nowhere, by the tracked path that needs it."""
+    lost: dict[str, list[Need]] = {}
+    by_pointer = {need.pointer + "\0" + need.path: need.path for need in needs}
+    for need in transfer.fetch(project, target, needs, options):
+        for path in by_pointer.values():
+            if need.path == path or need.path.startswith(path + "/"):
+                lost.setdefault(path, []).append(need)
+    return lost
+
+
+def _is_saved(target: Remote, oid: str) -> bool:
+    return target.cache.has(oid, None) or (target.store is not None and target.store.has(oid, None))
+
+
+def _plan_file(project: Project, target: Remote, plan: _Plan, force: bool) -> None:
+    item, data, entry = plan.item, plan.data, plan.entry
+    absolute = project.absolute(item.path)
+    if data.tree is not None:
+        raise Refused(
+            f"{item.path} is a folder here, but its pointer names a file.",
+            f"move the folder away, then: mlrepro pull {item.path}",
+            code="kind-changed",
+        )
+    if data.oid:
+        in_step = data.oid == entry.synced
+        known = not entry.synced and not entry.pending and _is_saved(target, data.oid)
+        if not in_step and not known:
+            if not force:
+                plan.kept.append(item.path)
+                return
+            plan.save.append(absolute)
+        elif not _is_saved(target, data.oid):
+            plan.save.append(absolute)
+    plan.bring.append(
+        restoring.Restore(
+            item.oid, absolute, item.out.size, item.out.isexec, data.stat if data.oid else None
+        )
+    )
+
+
+def _plan_folder(
+    project: Project, target: Remote, plan: _Plan, lost: set[str], force: bool
+) -> None:
+    item, data, entry = plan.item, plan.data, plan.entry
+    if data.oid and data.tree is None:
+        raise Refused(
+            f"{item.path} is a file here, but its pointer names a folder.",
+            f"move the file away, then: mlrepro pull {item.path}",
+            code="kind-changed",
+        )
+    places = [target.cache] + ([target.store] if target.store is not None else [])
+    listing = transfer.listing_of(item.oid, places) or []
+    plan.members = {member.relpath: member.oid for member in listing}
+    was = {}
+    if entry.synced.endswith(".dir"):
+        was = {m.relpath: m.oid for m in transfer.listing_of(entry.synced, places) or []}
+    now = data.tree.members() if data.tree is not None else {}
+    stats = _stats(data)
+    for name, oid in plan.members.items():
+        here = now.get(name, "")
+        if here == oid or oid in lost:
+            continue
+        path = project.absolute(f"{item.path}/{name}")
+        if here and here != was.get(name) and (was or not _is_saved(target, here)):
+            if not force:
+                plan.kept.append(f"{item.path}/{name}")
+                continue
+            plan.save.append(path)
+        elif here and not _is_saved(target, here):
+            plan.save.append(path)
+        plan.bring.append(restoring.Restore(oid, path, None, False, stats.get(name)))
+    for name, here in now.items():
+        if name in plan.members:
+            continue
+        if here == was.get(name) and _is_saved(target, here):
+            plan.remove.append((name, here))
+        else:
+            plan.kept.append(f"{item.path}/{name}")
+
+
+def _stats(data: Data) -> dict[str, tuple[int, int, int, int, int]]:
+    if data.tree is None:
+        return {}
+    numbers = data.tree.numbers
+    rows = zip(*[iter(numbers)] * NUMBERS, strict=True)
+    return dict(zip(data.tree.names, rows, strict=True))
+
+
+def _save_first(
+    project: Project, target: Remote, plans: list[_Plan], options: Options, result: Brought
+) -> None:
+    """Put what is about to be replaced into the cache; what cannot be saved is not replaced."""
+    paths = [path for plan in plans for path in plan.save]
+    if not paths:
+        return
+    report = engine.save_files(
+        paths, target.cache, None, jobs=options.jobs, reporter=options.reporter
+    )
+    for done in report.saved:
+        result.saved.append((os.path.relpath(done.path, project.root), done.oid))
+    failed = {path: error for path, error in report.failed}
+    for error in failed.values():
+        result.errors.append(error)
+    for plan in plans:
+        plan.bring = [one for one in plan.bring if one.dest not in failed]
+
+
+def _carry_out(
+    project: Project,
+    target: Remote,
+    plans: list[_Plan],
+    options: Options,
+    result: Brought,
+    changed: list[index.Entry],
+) -> None:
+    every = [one for plan in plans for one in plan.bring]
+    names = {one.dest: os.path.relpath(one.dest, project.root) for one in every}
+    if options.dry_run:
+        result.restored += [plan.item.path for plan in plans if plan.bring]
+        return
+    places = [target.cache] + ([target.store] if target.store is not None else [])
+    report = restoring.restore_files(
+        every, places, staging(project), project.root,
+        jobs=options.jobs, reporter=options.reporter,
+    )  # fmt: skip
+    for one in report.missing:
+        result.missing.append(transfer.Need(names[one.dest], one.oid, one.size))
+    result.kept += [names[dest] for dest in report.kept]
+    for dest, error in report.failed:
+        error.path = names.get(dest, "")
+        result.errors.append(error)
+    done = {one.dest: one for one in report.restored}
+    for plan in plans:
+        for name, _ in plan.remove:
+            _remove(project, plan, name, result)
+        if any(one.dest in done for one in plan.bring) or plan.remove:
+            result.restored.append(plan.item.path)
+        whole = all(one.dest in done for one in plan.bring) and not plan.kept
+        changed.append(_after(project, plan, done, whole))
+
+
+def staging(project: Project) -> str:
+    """Where content is put together before it takes its place: never in a tracked folder."""
+    place = os.path.join(project.dvc_dir, "tmp", "mlrepro")
+    os.makedirs(place, exist_ok=True)
+    return place
+
+
+def _remove(project: Project, plan: _Plan, name: str, result: Brought) -> None:
+    """Take away a member that the new version does not have, if it is still what was saved."""
+    base = project.absolute(plan.item.path)
+    path = os.path.join(base, name)
+    if not restoring.remove_file(path, _stats(plan.data).get(name), staging(project)):
+        result.kept.append(f"{plan.item.path}/{name}")
+        return
+    parent = os.path.dirname(path)
+    while parent != base:
+        try:
+            os.rmdir(parent)
+        except OSError:
+            break
+        parent = os.path.dirname(parent)
+
+
+def _after(
+    project: Project, plan: _Plan, done: dict[str, restoring.Restored], whole: bool
+) -> index.Entry:
+    """The record of a path after it was brought: nothing of it needs to be hashed again."""
+    entry, item = plan.entry, plan.item
+    entry.seen, entry.named = item.seen, item.oid
+    if item.out.is_dir:
+        _after_folder(project, plan, done, whole)
+        entry.hashed(item.oid if whole else "", item.out.size or 0, None, index.now_ns())
+    elif plan.bring and plan.bring[0].dest in done:
+        one = done[plan.bring[0].dest]
+        entry.hashed(item.oid, one.stat.st_size, one.stat, one.began_ns)
+    if whole:
+        entry.stored = True
+        entry.in_step(item.oid)
+    return entry
+
+
+def _after_folder(
+    project: Project, plan: _Plan, done: dict[str, restoring.Restored], whole: bool
+) -> None:
+    base = project.absolute(plan.item.path)
+    try:
+        walked = folder.walk(base)
+    except OSError:
+        return
+    before = plan.data.tree.unchanged(walked) if plan.data.tree is not None else {}
+    oids: list[str] = []
+    numbers: list[int] = []
+    began = max([one.began_ns for one in done.values()], default=0)
+    for at, name in enumerate(walked.names):
+        row: Iterable[int] = walked.numbers[at * NUMBERS : (at + 1) * NUMBERS]
+        one = done.get(os.path.join(base, name))
+        oid = before.get(name, "")
+        if one is not None:
+            same = one.began_ns and list(row) == list(numbers_of(one.stat))
+            oid = plan.members.get(name, "") if same else ""
+        if not oid:
+            row = (0,) * NUMBERS  # not proven: it will be read once
+        oids.append(oid or "0" * 32)
+        numbers += row
+    walked.numbers = array("q", numbers)
+    proven = folder.Tree(
+        plan.item.path, plan.item.oid if whole else "", walked, bytes.fromhex("".join(oids)),
+        max(began, plan.data.began_ns),
+    )  # fmt: skip
+    folder.save(project.state_dir, proven)
+
+
+def kept(project: Project, path: str) -> Refused:
+    """The error for a file with changes that are not saved, which therefore was kept."""
+    shown = shlex.quote(project.show(path))
+    return Refused(
+        f"{path} has changes that are not saved; it was kept as it is.",
+        f"mlrepro track {shown} saves them; mlrepro pull --force {shown} saves and replaces",
+        code="unsaved-change",
+        path=path,
+    )
+
+
+def numbers_of(stat: os.stat_result) -> tuple[int, int, int, int, int]:
+    """A file's five numbers as ``folder.Walk`` has them."""
+    return (stat.st_size, stat.st_mtime_ns, stat.st_ctime_ns, stat.st_ino, stat.st_dev)
+
+
+def take_away(
+    project: Project,
+    target: Remote,
+    gone: Sequence[index.Entry],
+    record: index.Record,
+    options: Options,
+    result: Brought,
+) -> None:
+    """Remove data whose pointer the commit does not have, where it is unedited and stored."""
+    found = worktree.examine(project, [entry.path for entry in gone], record, options)
+    removed = []
+    for entry in gone:
+        data = found[entry.path]
+        if not data.oid:
+            continue
+        if data.oid != entry.synced or not _is_saved(target, data.oid):
+            result.kept.append(entry.path)
+        elif data.tree is not None:
+            _take_folder(project, target, entry, data, result)
+            removed.append(entry.path)
+        elif restoring.remove_file(project.absolute(entry.path), data.stat, staging(project)):
+            result.removed.append(entry.path)
+            removed.append(entry.path)
+        else:
+            result.kept.append(entry.path)
+    if removed:
+        index.save(project.state_dir, (), removed)
+
+
+def _take_folder(
+    project: Project, target: Remote, entry: index.Entry, data: Data, result: Brought
+) -> None:
+    base = project.absolute(entry.path)
+    stats = _stats(data)
+    members = data.tree.members() if data.tree is not None else {}
+    places = {**target.cache.list_oids(), **(target.store.list_oids() if target.store else {})}
+    for name, oid in members.items():
+        if oid not in places or not restoring.remove_file(
+            os.path.join(base, name), stats.get(name), staging(project)
+        ):
+            result.kept.append(f"{entry.path}/{name}")
+    for folder_, _, _ in os.walk(base, topdown=False):
+        try:
+            os.rmdir(folder_)
+        except OSError:
+            continue  # it holds what was kept
+    if not os.path.isdir(base):
+        result.removed.append(entry.path)

@@ -1,0 +1,183 @@
+"""Pointers that both sides of a merge changed: folders are merged by file, files are a choice."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from mlrepro import engine, git, pointer, transfer
+from mlrepro.errors import MlreproError, PointerError
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from mlrepro.project import Project
+    from mlrepro.remote import Remote
+    from mlrepro.store import Store
+
+
+@dataclass(frozen=True, slots=True)
+class Sides:
+    """The texts of one pointer in a merge: the common one, and what each side made of it."""
+
+    name: str
+    base: bytes
+    ours: bytes
+    theirs: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Union:
+    """A merged pointer, or the members that both sides changed in different ways."""
+
+    text: bytes
+    conflicts: tuple[str, ...] = ()
+
+
+def sides(project: Project, names: Sequence[str]) -> dict[str, Sides]:
+    """The sides of each pointer that is unmerged in git's index."""
+    data = git.run(project, "ls-files", "-z", "--unmerged", "--", *names)
+    found: dict[str, dict[str, str]] = {}
+    for line in data.split(b"\0"):
+        if line:
+            about, raw = line.split(b"\t", 1)
+            _, oid, stage = about.decode().split(" ")
+            found.setdefault(os.fsdecode(raw), {})[stage] = oid
+    contents = git.blobs(project, [oid for stages in found.values() for oid in stages.values()])
+    return {
+        name: Sides(name, *(contents.get(stages.get(stage, ""), b"") for stage in "123"))
+        for name, stages in found.items()
+    }
+
+
+def split(name: str, text: bytes) -> Sides | None:
+    """The sides of a pointer with conflict markers in its text (as git and diff3 write them)."""
+    ours, base, theirs = bytearray(), bytearray(), bytearray()
+    where, marked = "both", False
+    for line in text.splitlines(keepends=True):
+        if line.startswith(b"<<<<<<< "):
+            where, marked = "ours", True
+        elif line.startswith(b"|||||||") and where == "ours":
+            where = "base"
+        elif line.startswith(b"=======") and where in ("ours", "base"):
+            where = "theirs"
+        elif line.startswith(b">>>>>>> ") and where == "theirs":
+            where = "both"
+        else:
+            for side, text_of in (("ours", ours), ("base", base), ("theirs", theirs)):
+                if where in ("both", side):
+                    text_of.extend(line)
+    if not marked or where != "both":
+        return None
+    return Sides(name, bytes(base), bytes(ours), bytes(theirs))
+
+
+def union(target: Remote, merge: Sides) -> Union:
+    """Merge a folder's pointer by its members: what one side added, changed or removed holds.
+
+    The merged listing is put into cache and store. Raises PointerError for a pointer that does not
+    name one folder, BlobMissing where a listing is in neither cache nor store.
+    """
+    ours, theirs = _one_folder(merge.name, merge.ours), _one_folder(merge.name, merge.theirs)
+    base = _one_folder(merge.name, merge.base) if merge.base.strip() else None
+    places = [target.cache] + ([target.store] if target.store is not None else [])
+    mine, yours = _members(ours, places, merge.name), _members(theirs, places, merge.name)
+    was = _members(base, places, merge.name) if base is not None else {}
+    merged, conflicts = three_way(was, mine, yours)
+    if conflicts:
+        return Union(b"", tuple(conflicts))
+    listing = pointer.render_listing([pointer.Member(n, merged[n]) for n in sorted(merged)])
+    target.cache.create()
+    oid = engine.save_bytes(listing, ".dir", target.cache, target.store)
+    size = _size(ours, mine, merged, places)
+    out = pointer.Out(ours.path, oid, size, len(merged), ours.isexec)
+    return Union(pointer.render(pointer.Pointer((out,))))
+
+
+def _one_folder(name: str, text: bytes) -> pointer.Out:
+    parsed = pointer.parse(text, name)
+    if len(parsed.outs) != 1 or not parsed.outs[0].is_dir:
+        raise PointerError(
+            f"{name} names a file: two versions of a file have no union.",
+            f"mlrepro resolve --ours {name}   (or --theirs)",
+            code="not-a-folder",
+            path=name,
+        )
+    return parsed.outs[0]
+
+
+def _members(out: pointer.Out, places: Sequence[Store], name: str) -> dict[str, str]:
+    members = transfer.listing_of(out.oid, places)
+    if members is None:
+        raise transfer.lost(transfer.Need(out.path, out.oid, None, name))
+    return {member.relpath: member.oid for member in members}
+
+
+def three_way(
+    base: Mapping[str, str], ours: Mapping[str, str], theirs: Mapping[str, str]
+) -> tuple[dict[str, str], list[str]]:
+    """Merge three listings (name → hash): the merged one, and the names changed on both sides."""
+    merged: dict[str, str] = {}
+    conflicts = []
+    for name in sorted({*ours, *theirs}):
+        was, mine, yours = base.get(name), ours.get(name), theirs.get(name)
+        if yours in (mine, was):
+            chosen = mine
+        elif mine == was:
+            chosen = yours
+        else:
+            conflicts.append(name)
+            continue
+        if chosen is not None:
+            merged[name] = chosen
+    folders = {name.rpartition("/")[0] for name in merged}
+    conflicts += [name for name in merged if name in folders]  # a file here, a folder there
+    return merged, conflicts
+
+
+def _size(
+    ours: pointer.Out, mine: Mapping[str, str], merged: Mapping[str, str], places: Sequence[Store]
+) -> int | None:
+    """The bytes of all members together, from what ours had; None where a blob is not at hand."""
+    if ours.size is None:
+        return None
+    total = ours.size
+    for name in {*mine, *merged}:
+        if mine.get(name) == merged.get(name):
+            continue
+        for listing, sign in ((mine, -1), (merged, 1)):
+            oid = listing.get(name)
+            if oid is not None:
+                found = next((f for place in places if (f := place.find(oid))), None)
+                if found is None:
+                    return None
+                total += sign * found[1].st_size
+    return total
+
+
+def drive(project: Project, target: Remote, files: Sequence[str], name: str) -> MlreproError | None:
+    """Git's merge driver: ``files`` hold base, ours and theirs; the result goes into ours.
+
+    Returns what is left for a person to decide, None where the merge was made. Then ``ours`` has
+    conflict markers, as git itself would have put them.
+    """
+    texts = []
+    for path in files:
+        with open(path, "rb") as file:
+            texts.append(file.read(pointer.MAX_POINTER_BYTES))
+    hint = f"mlrepro resolve --ours {name}   (or --theirs, or --union for a folder)"
+    try:
+        merged = union(target, Sides(name, *texts))
+        if not merged.conflicts:
+            with open(files[1], "wb") as file:
+                file.write(merged.text)
+            return None
+        what = f"both sides changed {merged.conflicts[0]} in the folder of {name}"
+    except MlreproError as error:
+        what = error.message
+    git.run(
+        project, "merge-file", "-L", "ours", "-L", "base", "-L", "theirs",
+        files[1], files[0], files[2], ok=range(256),
+    )  # fmt: skip
+    return PointerError(what, hint, code="pointer-conflict", path=name)

@@ -1,0 +1,98 @@
+"""The same work for many files, in a few threads, that stops as one."""
+
+from __future__ import annotations
+
+import os
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from typing import TypeVar
+
+Item = TypeVar("Item")
+
+_MOST = 8  # more threads than this gain nothing on one disk, and each holds buffers
+_DONE = object()
+
+
+class Halted(Exception):
+    """Raised in a thread because another one failed or the user interrupted; never reported."""
+
+
+class Crew:
+    """Up to ``jobs`` threads (0: one a core, at most 8) that work through a list."""
+
+    def __init__(self, jobs: int = 0) -> None:
+        self.jobs = jobs if jobs > 0 else min(_MOST, _cores())
+        self.halt = threading.Event()
+
+    def check(self) -> None:
+        """Called between steps of long work: raises Halted when it is to be given up."""
+        if self.halt.is_set():
+            raise Halted
+
+    def one_by_one(self, work: Callable[[Item], None]) -> Callable[[Sequence[Item]], None]:
+        """The same work for a group of items, given up between two of them."""
+
+        def group(items: Sequence[Item]) -> None:
+            for item in items:
+                self.check()
+                work(item)
+
+        return group
+
+    def each(self, work: Callable[[Item], None], items: Sequence[Item]) -> None:
+        """Call ``work`` with every item, in order of starting; raises the first error.
+
+        Items that were not begun by then stay undone. The calling thread only waits, so that an
+        interrupt from the keyboard is seen at once.
+        """
+        count = min(self.jobs, len(items))
+        if count <= 1:
+            for item in items:
+                work(item)
+            return
+        source, guard, failures = iter(items), threading.Lock(), list[BaseException]()
+        threads = [
+            threading.Thread(target=self._serve, args=(work, source, guard, failures), daemon=True)
+            for _ in range(count)
+        ]
+        try:
+            for thread in threads:
+                thread.start()
+            for thread in threads:
+                thread.join()
+        except BaseException:
+            self.halt.set()
+            for thread in threads:
+                if thread.ident is not None:
+                    thread.join()
+            raise
+        for failure in failures:
+            if not isinstance(failure, Halted):
+                raise failure
+
+    def _serve(
+        self,
+        work: Callable[[Item], None],
+        source: Iterator[Item],
+        guard: threading.Lock,
+        failures: list[BaseException],
+    ) -> None:
+        while not self.halt.is_set():
+            with guard:
+                item = next(source, _DONE)
+            if item is _DONE:
+                return
+            try:
+                work(item)  # type: ignore[arg-type]
+            except BaseException as error:  # handed to the caller, whatever it is
+                failures.append(error)
+                self.halt.set()
+                return
+
+
+def _cores() -> int:
+    """How many cores this process may use."""
+    try:
+        return len(os.sched_getaffinity(0))
+    except (AttributeError, OSError):  # macOS
+        return os.cpu_count() or 1

@@ -1,0 +1,163 @@
+"""Puts a finished file where a user's may be, and takes back the step if it was not as expected."""
+
+from __future__ import annotations
+
+import os
+import stat
+
+from mlrepro.anchor import Anchor
+from mlrepro.durable import discard, sync_dirs, take_name
+from mlrepro.hashing import stat_key
+from mlrepro.kernel import has_writer, rename_exchange
+from mlrepro.staging import Staging
+
+# size, mtime_ns, ctime_ns, inode, device: as hashing.stat_key gives it
+Key = tuple[int, int, int, int, int]
+_MASK = (1 << 64) - 1
+
+
+def key_of(expect: os.stat_result | tuple[int, ...]) -> Key:
+    """The five numbers a file is known by, from its stat or from a record of them."""
+    if isinstance(expect, os.stat_result):
+        return stat_key(expect)
+    size, mtime_ns, ctime_ns, inode, device = expect
+    # A record may keep inode and device as signed numbers of 64 bits.
+    return size, mtime_ns, ctime_ns, inode & _MASK, device & _MASK
+
+
+def place_new(temp: str, folder: int, name: str) -> bool:
+    """Give ``temp`` its place if that is free; says whether it was. Raises OSError."""
+    try:
+        take_name(temp, name, dir_fd=folder)
+    except FileExistsError:
+        return False
+    return True
+
+
+def replace(
+    temp: str, folder: int, name: str, expect: Key, staging: Staging, *, isexec: bool = False
+) -> bool:
+    """Put ``temp`` in the place of a file that is exactly as expected; False where it is not.
+
+    The two are swapped in one step, and what came out is looked at then: if a write, or another
+    file, slipped in, they are swapped back. A file that a program has open for writing counts as
+    not as expected, where that can be told. The permission bits of the old file are kept, and with
+    ``isexec`` whoever may read may execute. Raises OSError; nothing is lost then either.
+    """
+    now = _present(name, folder)
+    if now is None or stat_key(now) != expect or _is_written_to(name, folder):
+        return False
+    bits = stat.S_IMODE(now.st_mode) & 0o777
+    os.chmod(temp, bits | ((bits & 0o444) >> 2 if isexec else 0))
+    inode = os.lstat(temp).st_ino
+    swap = staging.old_name(temp, inode)
+    os.rename(temp, swap)
+    try:
+        if not rename_exchange(swap, name, new_dir=folder):
+            return _replace_in_two(swap, folder, name, expect, staging)
+    except FileNotFoundError:
+        return False  # it was removed just now: not what was expected
+    if _is_same(swap, expect):
+        os.unlink(swap)
+        return True
+    try:
+        rename_exchange(swap, name, new_dir=folder)
+    except OSError:
+        pass  # then the user's file stays in staging, which sets it aside
+    if os.lstat(swap).st_ino == inode:
+        discard(swap)
+    return False
+
+
+def _replace_in_two(temp: str, folder: int, name: str, expect: Key, staging: Staging) -> bool:
+    """The same where files cannot be swapped: the old one is taken away before it is looked at.
+
+    A kill in between leaves the place empty and the old file in staging, where the next sweep sets
+    it aside; its content is in the cache, or it would not be replaced.
+    """
+    if not _take_away(temp, folder, name, expect, staging):
+        return False
+    try:
+        take_name(temp, name, dir_fd=folder)
+    except FileExistsError:
+        return False  # a new file took the place: it stays
+    return True
+
+
+def _take_away(beside: str, folder: int, name: str, expect: Key, staging: Staging) -> bool:
+    """Remove a file that is as expected; one that is not gets its place back. Raises OSError."""
+    aside = staging.old_name(beside, 0)
+    try:
+        os.rename(name, aside, src_dir_fd=folder)
+    except FileNotFoundError:
+        return False
+    if _is_same(aside, expect):
+        os.unlink(aside)
+        return True
+    try:
+        take_name(aside, name, dir_fd=folder)
+    except FileExistsError:
+        pass  # both are kept: staging sets this one aside
+    return False
+
+
+def remove_file(
+    dest: str,
+    expect: os.stat_result | tuple[int, ...] | None,
+    staging: str,
+    root: str = "",
+) -> bool:
+    """Remove a file that is exactly as expected (None: never); says whether it is gone.
+
+    For a member that a folder's new version does not have. No symlink between ``root`` (if given)
+    and the file is followed. Raises Refused, OSError.
+    """
+    if expect is None:
+        return False
+    key = key_of(expect)
+    os.makedirs(staging, exist_ok=True)
+    with Anchor(root or os.path.dirname(dest)) as anchor, Staging(staging, staging) as room:
+        try:
+            folder, name = anchor.parent(dest)
+        except FileNotFoundError:
+            return True
+        try:
+            now = _present(name, folder)
+            if now is None:
+                return True
+            if stat_key(now) != key or _is_written_to(name, folder):
+                return False
+            near = room.new()
+            if os.fstat(folder).st_dev != os.stat(room.folder).st_dev:
+                near = room.new_beside(os.path.dirname(dest))
+            if not _take_away(near, folder, name, key, room):
+                return False
+            sync_dirs([os.path.dirname(dest)])
+            return True
+        finally:
+            os.close(folder)
+
+
+def _present(name: str, folder: int) -> os.stat_result | None:
+    try:
+        return os.lstat(name, dir_fd=folder)
+    except FileNotFoundError:
+        return None
+
+
+def _is_same(path: str, expect: Key) -> bool:
+    """Whether a file that was just renamed, which sets its ctime, is the one expected."""
+    now = stat_key(os.lstat(path))
+    return (now[:2], now[3:]) == (expect[:2], expect[3:])
+
+
+def _is_written_to(name: str, folder: int) -> bool:
+    try:
+        flags = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
+        fd = os.open(name, flags, dir_fd=folder)
+    except OSError:
+        return False  # may not be read: that no one may write to it is not ours to prove
+    try:
+        return has_writer(fd)
+    finally:
+        os.close(fd)

@@ -1,0 +1,283 @@
+"""Before a commit: it names exactly the data in the worktree, and that data is stored."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from mlrepro import (
+    capture,
+    committing,
+    git,
+    history,
+    index,
+    pipeline,
+    refusals,
+    remote,
+    threeway,
+    transfer,
+    worktree,
+)
+from mlrepro.errors import MlreproError, Refused, StoreError
+from mlrepro.result import HookResult, Options
+
+if TYPE_CHECKING:
+    from mlrepro.project import Project
+    from mlrepro.remote import Remote
+    from mlrepro.worktree import Data, Tracked
+
+
+@dataclass(slots=True)
+class _Work:
+    """What the comparison of data and pointers came to."""
+
+    refresh: list[Tracked] = field(default_factory=list)
+    in_step: list[tuple[Tracked, Data]] = field(default_factory=list)
+    errors: list[MlreproError] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)
+
+
+def run(project: Project, options: Options) -> HookResult:
+    """Make the index that is about to be committed name the data of the worktree.
+
+    Blob first, pointer second, index last: where one fails, nothing after it has changed, and the
+    commit is refused.
+    """
+    commit = committing.current(project, os.environ)
+    if commit.is_foreign:
+        return HookResult(
+            notes=("GIT_INDEX_FILE names an index of your own; data was not looked at.",)
+        )
+    entries = git.entries(project, commit.index)
+    record = index.load(project.state_dir)
+    found = refusals.look(project, entries, commit)
+    if found.errors:
+        return HookResult(errors=tuple(found.errors), notes=tuple(found.notes))
+    settled = threeway.settle(project, record)
+    target = remote.located(project, os.environ)
+    work = _compare(project, found.listing.outs, record, options)
+    if not work.errors:
+        _refuse_stashed(project, work)
+    if work.errors:
+        return HookResult(errors=tuple(work.errors), notes=tuple(found.notes + work.notes))
+    done = _refresh(project, target, commit, work, record, options)
+    if done.errors:
+        return HookResult(errors=tuple(done.errors), notes=tuple(found.notes + work.notes))
+    errors, notes = _all_stored(project, target, found, work, done, record, options)
+    _remember(project, target, work, done, record, settled, found, errors)
+    again = bool(done.staged) and commit.would_be_empty
+    if again:
+        notes.append(
+            f"{len(done.staged)} pointers are staged ({done.staged[0]}); only data had changed: "
+            "run the same command again to commit."
+        )
+    return HookResult(
+        errors=tuple(errors),
+        notes=tuple(found.notes + work.notes + done.notes + notes),
+        again=again,
+    )
+
+
+def _compare(
+    project: Project,
+    outs: list[Tracked],
+    record: index.Record,
+    options: Options,
+) -> _Work:
+    """Judge every tracked path by the three-way rule."""
+    work = _Work()
+    data = worktree.examine(project, [item.path for item in outs], record, options)
+    for item in outs:
+        now = data[item.path]
+        if now.error is not None:
+            work.errors.append(now.error)
+            continue
+        entry = record.entry(item.path, item.pointer)
+
+        def in_history(item: Tracked = item, now: Data = now) -> bool:
+            return threeway.was_named(project, item.pointer, now.oid)
+
+        judged = threeway.judge(entry, now.oid, item.oid, in_history)
+        executable = now.stat is not None and now.isexec != item.out.isexec
+        if judged == threeway.REFRESH or (judged == threeway.SAME and executable):
+            work.refresh.append(item)
+        elif judged == threeway.BOTH:
+            work.errors.append(_both(project, item, now))
+        elif judged == threeway.BEHIND:
+            work.notes.append(
+                f"{item.path} is behind its pointer, which is kept; to bring it up: mlrepro pull"
+            )
+            work.in_step.append((item, now))
+        else:
+            work.in_step.append((item, now))
+    return work
+
+
+def _both(project: Project, item: Tracked, now: Data) -> Refused:
+    shown = project.show(item.path)
+    return Refused(
+        f"{item.path} changed here (now {now.oid}), and its pointer {item.pointer} changed too "
+        f"(it names {item.oid}).",
+        f"keep the data here: mlrepro track {shown}; or take the pointer's: "
+        f"mlrepro pull --force {shown}",
+        code="both-changed",
+        path=item.path,
+        oid=item.oid,
+    )
+
+
+def _refuse_stashed(project: Project, work: _Work) -> None:
+    """Under a framework that has stashed an unstaged pointer, touching it would lose the stash."""
+    names = committing.stashed_names(os.environ)
+    for item in work.refresh:
+        if item.pointer in names:
+            work.errors.append(
+                Refused(
+                    f"{item.pointer} has changes that are not staged, and {item.path} changed too.",
+                    f"git add {project.show(item.pointer)}, then commit again",
+                    code="pointer-unstaged",
+                    path=item.pointer,
+                )
+            )
+
+
+@dataclass(slots=True)
+class _Done:
+    saved: list[capture.Saved] = field(default_factory=list)
+    staged: list[str] = field(default_factory=list)
+    errors: list[MlreproError] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)
+
+
+def _refresh(
+    project: Project,
+    target: Remote,
+    commit: committing.Commit,
+    work: _Work,
+    record: index.Record,
+    options: Options,
+) -> _Done:
+    """Save what was edited, write its pointers, and stage them in every index that matters."""
+    done = _Done()
+    plain = [item for item in work.refresh if not item.in_lock]
+    wanted = [capture.Target(item.path, item.pointer, item) for item in plain]
+    try:
+        saved = capture.save(project, target, wanted, record, options) if wanted else None
+    except StoreError as error:
+        done.errors.append(error)
+        return done
+    if saved is not None:
+        done.saved, done.notes = saved.saved, saved.notes
+        if saved.errors:
+            done.errors += saved.errors
+            return done
+        done.staged = committing.write_and_stage(project, commit, saved.saved)
+    pipes = [item for item in work.refresh if item.in_lock]
+    if pipes:
+        refreshed = pipeline.refresh(project, target, pipes, record, options)
+        done.errors += refreshed.errors
+        git.stage(project, refreshed.written, commit.indexes)
+        done.staged += refreshed.written
+    return done
+
+
+def _all_stored(
+    project: Project,
+    target: Remote,
+    found: refusals.Found,
+    work: _Work,
+    done: _Done,
+    record: index.Record,
+    options: Options,
+) -> tuple[list[MlreproError], list[str]]:
+    """See to it that what the other pointers name is stored too.
+
+    A pointer that this commit brings in may not name content that is nowhere; one that was in the
+    last commit already is only told of.
+    """
+    store_id = target.store.read_id() if target.store is not None else ""
+    certain = store_id == record.store_id
+    fresh = {item.target.path for item in done.saved}
+    doubtful = []
+    for item, _ in work.in_step:
+        entry = record.entries.get(item.path)
+        proven = (
+            certain
+            and entry is not None
+            and entry.stored
+            and entry.oid == item.oid
+            and (target.store is None or target.store.has(item.oid, None))
+        )
+        if not proven and item.oid and item.path not in fresh:
+            doubtful.append(item)
+    if not doubtful:
+        return [], []
+    try:
+        outcome = transfer.push(project, target, history.needs_of(doubtful), options)
+    except StoreError as error:
+        changed = [item for item in doubtful if item.pointer in found.changed]
+        return ([error], []) if changed else ([], [error.message])
+    errors: list[MlreproError] = []
+    notes = [error.message for error in outcome.errors]
+    lost = {need.pointer: need for need in outcome.missing}
+    rescued = _rescue(project, target, [i for i in doubtful if i.pointer in lost], work, options)
+    for pointer_name, need in lost.items():
+        if pointer_name in rescued:
+            continue
+        gap = transfer.lost(need)
+        if pointer_name in found.changed:
+            errors.append(gap)
+        else:
+            notes.append(gap.message)
+    for item in doubtful:
+        if item.pointer not in lost or item.pointer in rescued:
+            entry = record.entry(item.path, item.pointer)
+            entry.stored = entry.oid == item.oid
+    return errors, notes
+
+
+def _rescue(
+    project: Project, target: Remote, items: list[Tracked], work: _Work, options: Options
+) -> set[str]:
+    """Save from the worktree what cache and store lack, where the data there is that content."""
+    here = {item.path for item, now in work.in_step if now.oid == item.oid}
+    wanted = [capture.Target(item.path, item.pointer) for item in items if item.path in here]
+    if not wanted:
+        return set()
+    saved = capture.save(project, target, wanted, index.Record(), options)
+    return {item.target.pointer for item in saved.saved}
+
+
+def _remember(
+    project: Project,
+    target: Remote,
+    work: _Work,
+    done: _Done,
+    record: index.Record,
+    settled: list[index.Entry],
+    found: refusals.Found,
+    errors: list[MlreproError],
+) -> None:
+    """Keep what was learnt, so that the next commit has nothing to look at."""
+    from mlrepro import folder
+
+    head = git.head(project)
+    changed = {entry.path: entry for entry in settled}
+    for item, data in work.in_step:
+        entry = record.entry(item.path, item.pointer)
+        entry.seen, entry.named = item.seen, item.oid
+        if data.oid:
+            if data.tree is not None and not data.proven:
+                folder.save(project.state_dir, data.tree)
+            entry.hashed(data.oid, data.size, data.stat, data.began_ns)
+            if data.oid == item.oid and entry.synced != item.oid:
+                if item.pointer in found.changed:
+                    entry.await_commit(item.oid, head)
+                else:
+                    entry.in_step(item.oid)
+        changed[item.path] = entry
+    store_id = target.store.read_id() if target.store is not None else ""
+    cleared = found.cleared if not errors else []
+    index.save(project.state_dir, changed.values(), store_id=store_id, cleared=cleared)
+    capture.remember(project, target, done.saved, record, head)

@@ -1,0 +1,77 @@
+"""The one place that starts another process."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+from typing import TYPE_CHECKING
+
+from mlrepro.errors import MlreproError, ProcessError
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+
+def run(
+    argv: Sequence[str],
+    *,
+    cwd: str,
+    input: bytes = b"",
+    env: Mapping[str, str] | None = None,
+    ok: Sequence[int] = (0,),
+    timeout: float | None = None,
+) -> bytes:
+    """Run a program to its end and return its standard output.
+
+    ``env`` is laid over the present environment. ``timeout`` is in seconds. Raises ProcessError
+    (argv, exit code, stderr) where the exit code is not in ``ok``, and MlreproError with code
+    ``program-missing`` where the program is not installed.
+    """
+    return run_code(argv, cwd=cwd, input=input, env=env, ok=ok, timeout=timeout)[1]
+
+
+def run_code(
+    argv: Sequence[str],
+    *,
+    cwd: str,
+    input: bytes = b"",
+    env: Mapping[str, str] | None = None,
+    ok: Sequence[int] = (0,),
+    timeout: float | None = None,
+) -> tuple[int, bytes]:
+    """As ``run``, returning the exit code with the output."""
+    merged = {**os.environ, **env} if env else None
+    try:
+        done = subprocess.run(
+            list(argv),
+            cwd=cwd,
+            input=input,
+            env=merged,
+            capture_output=True,
+            timeout=timeout,
+            check=False,
+        )
+    except FileNotFoundError as error:
+        if not os.path.isdir(cwd):
+            raise MlreproError(f"No such folder: {cwd}", code="folder-missing") from error
+        raise MlreproError(
+            f"{argv[0]} is not installed, or not on the PATH.",
+            f"install {argv[0]}",
+            code="program-missing",
+        ) from error
+    except subprocess.TimeoutExpired as error:
+        raise ProcessError(list(argv), -1, f"no answer within {timeout} seconds") from error
+    if done.returncode not in ok:
+        raise ProcessError(list(argv), done.returncode, os.fsdecode(done.stderr))
+    return done.returncode, done.stdout
+
+
+def run_shown(argv: Sequence[str], *, cwd: str, env: Mapping[str, str] | None = None) -> int:
+    """Run a program on our own standard streams, and return its exit code."""
+    merged = {**os.environ, **env} if env else None
+    try:
+        return subprocess.run(list(argv), cwd=cwd, env=merged, check=False).returncode
+    except FileNotFoundError as error:
+        raise MlreproError(
+            f"{argv[0]} is not installed, or not on the PATH.", code="program-missing"
+        ) from error

@@ -1,0 +1,129 @@
+"""What may not be committed: broken pointers, raw data, large files, secrets."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from mlrepro import dvcconfig, git, gitindex, worktree
+from mlrepro.errors import MlreproError, Refused
+
+if TYPE_CHECKING:
+    from mlrepro.committing import Commit
+    from mlrepro.gitindex import Entries
+    from mlrepro.project import Project
+
+
+@dataclass(slots=True)
+class Found:
+    """The pointers of the commit, which of them it changes, and what is wrong with it.
+
+    ``cleared``: git objects that were looked at and need not be again.
+    """
+
+    listing: worktree.Listing
+    changed: set[str] = field(default_factory=set)
+    cleared: list[str] = field(default_factory=list)
+    errors: list[MlreproError] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)
+
+
+def look(project: Project, entries: Entries, commit: Commit) -> Found:
+    """Look the index over for what the commit may not hold."""
+    head = git.head(project)
+    staged = {
+        path: new
+        for status, _, new, path in git.staged_against(project, head, commit.index)
+        if status in "AMT"
+    }
+    found = Found(worktree.in_index(project, entries))
+    found.changed = {path for path in staged if worktree.is_pointer(path)}
+    for error in found.listing.errors:
+        if error.path in found.changed or error.code == "pointer-conflict":
+            found.errors.append(error)
+        else:
+            found.notes.append(f"{error.message}")
+    _raw_data(project, found, staged)
+    _large(project, entries, staged, found)
+    _secrets(project, entries, found)
+    named = {item.pointer for item in found.listing.outs}
+    for at, name in enumerate(entries.names):
+        text = os.fsdecode(name)
+        if worktree.is_pointer(text) and text not in named and not entries.stages[at]:
+            if text not in {error.path for error in found.listing.errors}:
+                found.cleared.append(entries.oid(at))
+    return found
+
+
+def _raw_data(project: Project, found: Found, staged: dict[str, str]) -> None:
+    """Tracked data that is staged itself: git would keep it for ever."""
+    outs = {item.path: item for item in found.listing.outs}
+    for path in staged:
+        owner = path
+        while owner and owner not in outs:
+            owner = os.path.dirname(owner)
+        if owner:
+            found.errors.append(
+                Refused(
+                    f"{path} is staged in git, but {outs[owner].pointer} tracks it already.",
+                    f"git rm -r --cached {project.show(owner)}",
+                    code="data-in-git",
+                    path=path,
+                )
+            )
+
+
+def _large(project: Project, entries: Entries, staged: dict[str, str], found: Found) -> None:
+    suspects = {
+        os.fsdecode(name): entries.oid(at)
+        for at, name in enumerate(entries.names)
+        if gitindex.is_large(entries, at)
+    }
+    if not suspects:
+        return
+    fresh = {path: oid for path, oid in suspects.items() if path in staged}
+    sizes = git.sizes(project, fresh.values())
+    limit = _limit(project) if fresh else 0
+    for path, oid in suspects.items():
+        if sizes.get(oid, 0) > limit and path in fresh:
+            found.errors.append(
+                Refused(
+                    f"{path} is {sizes[oid]:,} bytes: too large for git (the limit is {limit:,}).",
+                    f"git rm --cached {project.show(path)} && mlrepro track {project.show(path)}",
+                    code="file-too-large",
+                    path=path,
+                )
+            )
+        else:
+            found.cleared.append(oid)
+
+
+def _limit(project: Project) -> int:
+    """The size in bytes from which a file belongs in the store."""
+    from mlrepro import config
+
+    try:
+        return max(config.load(project.root, os.environ).max_git_file_bytes, gitindex.LARGE_BYTES)
+    except MlreproError:
+        return gitindex.LARGE_BYTES
+
+
+def _secrets(project: Project, entries: Entries, found: Found) -> None:
+    at = entries.find(b".dvc/config")
+    if at < 0:
+        return
+    oid = entries.oid(at)
+    secrets = dvcconfig.find_secrets(git.blobs(project, [oid]).get(oid, b""))
+    if not secrets:
+        found.cleared.append(oid)
+        return
+    line, key = secrets[0]
+    found.errors.append(
+        Refused(
+            f".dvc/config holds a secret ({key}, line {line}); a commit would publish it.",
+            "move the line to .dvc/config.local, git add .dvc/config, and make a new key",
+            code="secret-in-config",
+            path=".dvc/config",
+        )
+    )

@@ -1,0 +1,231 @@
+"""Which store this worktree uses: where it lies, and whether it is still there and the same."""
+
+from __future__ import annotations
+
+import os
+
+from mlrepro import dvcconfig
+from mlrepro.errors import RepositoryError, StoreError
+from mlrepro.store import Store
+
+# On the hook's no-change path: a few small reads. What is known of the store, beside DVC's own
+# settings, is one file of two lines in the git folder that all worktrees of a clone share.
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from mlrepro.project import Project
+
+NAME = "storage"
+
+
+class Remote:
+    """DVC's default remote of a worktree.
+
+    ``name``: as DVC knows it ("" where there is none); ``url``: absolute path or URL; ``store``:
+    the folder, where it is one (else None: a network store, reached through DVC); ``relative``: the url
+    as the tracked ``.dvc/config`` has it, "" where it is not relative; ``found_in``: "config" (as
+    written), "here" (a copy that git brought), "main" (the main worktree's), "origin" (the parent
+    repository's); ``cache``: the worktree's own blobs.
+    """
+
+    __slots__ = ("cache", "found_in", "name", "relative", "store", "url")
+
+    def __init__(self, name: str, url: str, cache: str) -> None:
+        self.name = name
+        self.url = url
+        self.relative = ""
+        self.found_in = "config"
+        self.cache = Store(cache)
+        self.store: Store | None = None if "://" in url or not url else Store(url)
+
+    @property
+    def is_network(self) -> bool:
+        """Whether blobs travel through DVC rather than by plain files."""
+        return bool(self.url) and self.store is None
+
+
+def of(project: Project, environ: Mapping[str, str]) -> Remote:
+    """The remote of this worktree, nothing checked and nothing written.
+
+    A relative store folder that this clone does not have is looked for in the main worktree.
+    Raises ConfigError where ``.dvc/config`` cannot be read.
+    """
+    settings = dvcconfig.load(project.dvc_dir, environ)
+    name = settings.remote_name
+    section = dvcconfig.remote_section(name)
+    url = settings.sections.get(section, {}).get("url", "") if name else ""
+    url = url.removeprefix("file://")
+    remote = Remote(name, url, settings.cache_dir)
+    if remote.store is None or settings.level_of(section, "url") != "repo":
+        return remote
+    written = _written(project, "config", name)
+    if not _is_relative(written):
+        return remote
+    remote.relative = written
+    if not os.path.isdir(url) and project.main_root != project.root:
+        theirs = os.path.normpath(os.path.join(project.main_root, ".dvc", written))
+        if os.path.isdir(theirs):
+            remote.url, remote.store, remote.found_in = theirs, Store(theirs), "main"
+    return remote
+
+
+def _written(project: Project, file: str, name: str) -> str:
+    """The url of a remote as one of the files in ``.dvc`` has it, nothing resolved."""
+    try:
+        with open(os.path.join(project.dvc_dir, file), encoding="utf-8") as text:
+            sections = dvcconfig.load_text(text.read(dvcconfig.MAX_BYTES), f".dvc/{file}")
+    except (FileNotFoundError, UnicodeDecodeError):
+        return ""
+    return sections.get(dvcconfig.remote_section(name), {}).get("url", "")
+
+
+def _is_relative(url: str) -> bool:
+    return bool(url) and "://" not in url and not url.startswith(("/", "~"))
+
+
+def known(project: Project) -> tuple[str, str]:
+    """The place and the id of the store as it was last seen; empty where none was."""
+    try:
+        with open(_known_file(project), encoding="utf-8", errors="surrogateescape") as file:
+            place, _, rest = file.read(65536).partition("\n")
+    except OSError:
+        return "", ""
+    return place, rest.strip()
+
+
+def remember(project: Project, store: Store, store_id: str) -> None:
+    """Note the place and id of the store, so that a missing one is told from a new one."""
+    if known(project) == (store.root, store_id):
+        return
+    target = _known_file(project)
+    os.makedirs(os.path.dirname(target), exist_ok=True)
+    temp = f"{target}.{os.getpid()}.new"
+    with open(temp, "w", encoding="utf-8", errors="surrogateescape") as file:
+        file.write(f"{store.root}\n{store_id}\n")
+    os.replace(temp, target)
+
+
+def _known_file(project: Project) -> str:
+    return os.path.join(project.common_dir, "mlrepro", "store")
+
+
+def problem(project: Project, remote: Remote) -> StoreError | None:
+    """Why the store cannot be used now, or None where it can."""
+    if not remote.name or not remote.url:
+        return StoreError(
+            "No store is set up: DVC has no default remote here.", "mlrepro init", code="no-store"
+        )
+    store = remote.store
+    if store is None:
+        return None
+    place, was = known(project)
+    if not os.path.isdir(store.root):
+        if os.path.lexists(store.root):
+            return StoreError(
+                f"The store is not a folder: {store.root}",
+                "mlrepro init --store PATH names another place",
+                code="store-not-a-folder",
+                path=store.root,
+            )
+        if was and place == store.root:
+            return StoreError(
+                f"The store was here before and is gone: {store.root}",
+                "mount its disk, or put the folder back; a new store: mlrepro init --store PATH",
+                code="store-missing",
+                path=store.root,
+            )
+        return StoreError(
+            f"The store does not exist: {store.root}",
+            "mlrepro init makes it; or mount its disk, or copy it here from where it is",
+            code="store-missing",
+            path=store.root,
+        )
+    if was and place == store.root and not store.read_id() and not os.listdir(store.root):
+        return StoreError(
+            f"The store's folder is empty, though it held data before: {store.root}",
+            "mount its disk; if the store is really to be new: mlrepro init --store PATH",
+            code="store-emptied",
+            path=store.root,
+        )
+    return None
+
+
+def usable(project: Project, remote: Remote) -> Store | None:
+    """The store folder, ready to be written to; None for a network store. Raises StoreError.
+
+    A folder that DVC made gets our marker the first time, so that it is known again.
+    """
+    wrong = problem(project, remote)
+    if wrong is not None:
+        raise wrong
+    if remote.store is None:
+        return None
+    store_id = remote.store.read_id() or remote.store.create()
+    remember(project, remote.store, store_id)
+    return remote.store
+
+
+def located(project: Project, environ: Mapping[str, str], *, write: bool = True) -> Remote:
+    """The remote of this worktree, looked for where its clone came from if it is not here.
+
+    With ``write``, an absolute url that was found, or that has moved with the clone, goes into
+    ``.dvc/config.local``: DVC resolves a relative one wrongly for old revisions. Raises ConfigError.
+    """
+    remote = of(project, environ)
+    tracked = _written(project, "config", remote.name)
+    if remote.store is None or not _is_relative(tracked):
+        return remote
+    here = os.path.normpath(os.path.join(project.dvc_dir, tracked))
+    local = _written(project, "config.local", remote.name)
+    if local and local != here and os.path.isdir(here) and not os.path.isdir(local):
+        _use(remote, here, "config")  # the clone was moved: what was noted is its old place
+    elif not os.path.isdir(remote.url) and not _was_here(project, remote.url):
+        parents = _in_origin(project, environ)
+        if parents:
+            _use(remote, parents, "origin")
+    if write and remote.store is not None and os.path.isdir(remote.url) and local != remote.url:
+        set_local(project, remote.name, {"url": remote.url})
+    return remote
+
+
+def _use(remote: Remote, place: str, found_in: str) -> None:
+    remote.url, remote.store, remote.found_in = place, Store(place), found_in
+
+
+def _was_here(project: Project, place: str) -> bool:
+    return known(project)[0] == place
+
+
+def _in_origin(project: Project, environ: Mapping[str, str], depth: int = 5) -> str:
+    """The store of the repository on this disk that this one was cloned from, or ""."""
+    from mlrepro import git, project as places
+
+    folder = git.origin(project)
+    if not folder or depth == 0:
+        return ""
+    try:
+        parent = places.find(folder, {})
+    except RepositoryError:
+        return ""
+    if parent.root == project.root:
+        return ""
+    theirs = of(parent, environ)
+    if theirs.store is not None and os.path.isdir(theirs.url):
+        return theirs.url
+    return _in_origin(parent, environ, depth - 1)
+
+
+def set_local(project: Project, name: str, values: Mapping[str, str]) -> None:
+    """Write settings of a remote into ``.dvc/config.local``, which git never sees (mode 0600)."""
+    from mlrepro import durable
+
+    path = os.path.join(project.dvc_dir, "config.local")
+    before = ""
+    if os.path.exists(path):
+        with open(path, encoding="utf-8") as file:
+            before = file.read()
+    after = dvcconfig.set_values(before, dvcconfig.remote_section(name), values)
+    if after != before:
+        durable.write_atomic(path, after.encode(), mode=0o600)

@@ -1,0 +1,243 @@
+"""What each command's result says to a person: what happened, and then what to type next."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from mlrepro.amounts import many, size
+from mlrepro.terminal import visible, width
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Sequence
+
+    from mlrepro.outcome import Show
+    from mlrepro.result import Options
+
+# Results are known here by their fields alone: importing the commands would import all they need.
+
+
+def render(verb: str, result: Any, show: Show, options: Options) -> list[str]:
+    """The lines for stdout; ``show`` writes paths relative to where the user stands.
+
+    With ``--dry-run`` the first line starts with "would", and the details come after it.
+    """
+    path = _Paths(show)
+    return _RENDERERS[verb](result, path, options.dry_run)
+
+
+def hint(text: str) -> str:
+    """A line that says what to type next."""
+    return f"  hint: {text}"
+
+
+class _Paths:
+    """Writes a path as the user would type it, safe to print."""
+
+    def __init__(self, show: Show) -> None:
+        self._show = show
+
+    def __call__(self, path: str) -> str:
+        return visible(self._show(path))
+
+
+def _table(rows: Iterable[Sequence[str]], right: int = -1) -> list[str]:
+    """Rows with their columns aligned; the one numbered ``right`` to the right."""
+    cells = [list(row) for row in rows]
+    if not cells:
+        return []
+    widths = [max(map(width, column)) for column in zip(*cells, strict=True)]
+    return ["  ".join(_padded(row, widths, right)).rstrip() for row in cells]
+
+
+def _padded(row: Sequence[str], widths: Sequence[int], right: int) -> list[str]:
+    gaps = [" " * (wide - width(text)) for text, wide in zip(row, widths, strict=True)]
+    return [
+        gap + text if column == right else text + gap
+        for column, (text, gap) in enumerate(zip(row, gaps, strict=True))
+    ]
+
+
+def _told(details: list[str], summary: str, would: bool) -> list[str]:
+    """Details, then what they come to; under ``--dry-run`` what would be done comes first."""
+    return [f"would {summary}", *details] if would else [*details, summary]
+
+
+def _short(oid: str) -> str:
+    """The first digits of an oid or commit, enough to tell it from the others here."""
+    return oid[:10]
+
+
+def _notes(result: Any, items: Iterable[Any], path: _Paths) -> list[str]:
+    """What else is to be known; a note may begin with the path or pointer of one of ``items``."""
+    names = {name for item in items for name in (item.path, item.pointer)}
+    lines = []
+    for note in result.notes:
+        about, colon, rest = note.partition(": ")
+        lines.append(
+            f"note: {path(about) if about in names else visible(about)}{colon}{visible(rest)}"
+        )
+    return lines
+
+
+def _missing(result: Any, path: _Paths) -> list[list[str]]:
+    """A row for each blob that is nowhere, unless an error already tells of its path."""
+    told = {error.path for error in result.errors}
+    rows = []
+    for lost in result.missing:
+        if lost.path not in told:
+            since = f"commit {_short(lost.commit)}" if lost.commit else ""
+            by = " ".join(word for word in (since, lost.author, lost.date) if word)
+            rows.append(["missing", path(lost.path), _short(lost.oid), visible(by)])
+    return rows
+
+
+def _init(result: Any, path: _Paths, would: bool) -> list[str]:
+    details = _table(
+        [("created", path(name)) for name in result.created]
+        + [("changed", path(name)) for name in result.changed]
+    )
+    where = visible(f"{result.root}, store {result.store}")
+    if not details:
+        unchanged = f"all is set up in {where}"
+        lines = [f"would change nothing: {unchanged}" if would else unchanged]
+    else:
+        hooks = f", hooks {', '.join(result.hooks)}" if result.hooks else ""
+        lines = _told(details, f"set up {where}{hooks}", would)
+    advice = [hint(visible(text)) for text in result.advice]
+    return lines + (advice or [hint("mlrepro track PATH")] if details and not would else advice)
+
+
+def _track(result: Any, path: _Paths, would: bool) -> list[str]:
+    if not result.tracked:
+        if result.errors:
+            return []
+        nothing = "track nothing: no PATH was given and" if would else "no PATH was given, and"
+        summary = f"{nothing} nothing is tracked yet"
+        return [*_told([], summary, would), hint("mlrepro track PATH")]
+    altered = [item for item in result.tracked if item.state != "unchanged"]
+    details = _table([(item.state, path(item.path), size(item.size)) for item in altered], right=2)
+    for change in result.ignore_changes:
+        file, _, line = change.partition(": ")
+        details.append(f"ignored  {path(file)}: {visible(line)}")
+    details += _notes(result, result.tracked, path)
+    stored = result.stored
+    count = f"{len(result.tracked):,}"
+    if not altered and not stored.count:
+        unchanged = f"{count} tracked, all unchanged"
+        return [*details, f"would change nothing: {unchanged}" if would else unchanged]
+    amount = f"({size(stored.bytes)})"
+    if would:
+        return _told(details, f"track {count}, store {stored.count:,} {amount}", would)
+    lines = [*details, f"{count} tracked, {stored.count:,} stored {amount}"]
+    return [*lines, hint("git commit")] if altered and not result.errors else lines
+
+
+_STATE_HINTS = {
+    "modified": "mlrepro track",
+    "missing": "mlrepro pull",
+    "conflict": "mlrepro resolve --ours PATH (or --theirs, or --union)",
+}
+
+
+def _status(result: Any, path: _Paths, _would: bool) -> list[str]:
+    if not result.files:
+        return [] if result.errors else ["nothing is tracked yet", hint("mlrepro track PATH")]
+    rows = []
+    for item in result.files:
+        absent = "" if item.stored or item.state == "modified" else "not in the store"
+        rows.append(
+            (item.state, path(item.path), visible("; ".join(filter(None, (item.note, absent)))))
+        )
+    states = [item.state for item in result.files]
+    odd = [state for state in dict.fromkeys(states) if state != "unchanged"]
+    if result.clean:
+        order = f"{len(states):,} tracked, all in order"
+    elif odd:
+        counts = ", ".join(f"{states.count(state):,} {state}" for state in odd)
+        order = f"{len(states):,} tracked: {counts}"
+    else:
+        order = f"{len(states):,} tracked, all unchanged"
+    head = "HEAD can be restored" if result.restorable else "HEAD cannot be restored"
+    lines = [*_table(rows), *_notes(result, result.files, path), f"{order}; {head}"]
+    if result.clean:
+        return lines
+    todo = [_STATE_HINTS[state] for state in odd if state in _STATE_HINTS]
+    if any(not item.stored for item in result.files if item.state != "modified"):
+        todo.append("mlrepro push")
+    if result.notes and not todo:
+        todo.append("mlrepro track && git commit")
+    said = {error.hint for error in result.errors}
+    return lines + [hint(text) for text in todo if text not in said]
+
+
+def _push(result: Any, path: _Paths, would: bool) -> list[str]:
+    lost = _table(_missing(result, path))
+    stored = result.stored
+    if stored.count:
+        blobs = f"{many(stored.count, 'blob')} ({size(stored.bytes)})"
+        return _told(lost, f"store {blobs}" if would else f"{blobs} stored", would)
+    if result.missing or result.errors:
+        return _told(lost, "store nothing" if would else "nothing stored", would)
+    return ["would store nothing: all is in the store" if would else "all is in the store"]
+
+
+def _pull(result: Any, path: _Paths, would: bool) -> list[str]:
+    restored = "to restore" if would else "restored"
+    rows = [[restored, path(name), "", ""] for name in result.restored]
+    rows += [["kept", path(name), "edited here", ""] for name in result.kept]
+    rows += _missing(result, path)
+    same = result.unchanged if isinstance(result.unchanged, int) else len(result.unchanged)
+    rest = [f"{same:,} unchanged"]
+    rest += [f"{len(result.kept):,} kept"] if result.kept else []
+    rest += [f"{len(result.missing):,} missing"] if result.missing else []
+    done = f"{len(result.restored):,}"
+    summary = ", ".join([f"restore {done}" if would else f"{done} restored", *rest])
+    lines = _told(_table(rows), summary, would)
+    if result.errors:
+        return lines
+    if result.kept:
+        lines.append(
+            hint("mlrepro track PATH keeps an edit, mlrepro pull --force PATH replaces it")
+        )
+    if result.missing:
+        authors = sorted({lost.author for lost in result.missing if lost.author})
+        whom = visible(", ".join(authors)) or "who made the commit"
+        lines.append(hint(f"ask {whom} to run: mlrepro push"))
+    return lines
+
+
+def _resolve(result: Any, path: _Paths, would: bool) -> list[str]:
+    rows = [("resolved", path(name)) for name in result.resolved]
+    rows += [("conflict", path(name)) for name in result.conflicts]
+    done, left = len(result.resolved), len(result.conflicts)
+    still = f", {left:,} still in conflict" if left else ""
+    lines = _told(
+        _table(rows), (f"resolve {done:,}" if would else f"{done:,} resolved") + still, would
+    )
+    if would or result.errors:
+        return lines
+    return [*lines, hint(_STATE_HINTS["conflict"] if left else "git commit")]
+
+
+def _explain(result: Any, path: _Paths, _would: bool) -> list[str]:
+    states = _table(
+        (one.name, "installed" if one.installed else "absent", path(one.path))
+        for one in result.hooks
+    )
+    lines = []
+    for state, one in zip(states, result.hooks, strict=True):
+        lines.append(state)
+        lines += [f"  {turn}. {visible(who)}" for turn, who in enumerate(one.order, 1)]
+        lines.append(f"  now: {visible(one.now)}")
+    return lines
+
+
+_RENDERERS: dict[str, Callable[[Any, _Paths, bool], list[str]]] = {
+    "init": _init,
+    "track": _track,
+    "status": _status,
+    "push": _push,
+    "pull": _pull,
+    "resolve": _resolve,
+    "hook": _explain,
+}

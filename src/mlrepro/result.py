@@ -1,0 +1,73 @@
+"""What a command gives back, and how it tells of progress, without printing either."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+from mlrepro.errors import MlreproError
+
+
+class Reporter:
+    """Receives progress; this one is silent. The doors have subclasses that show it.
+
+    May be called from several threads at once, so subclasses lock what they change.
+    """
+
+    def step(self, text: str) -> None:
+        """One step that was taken, shown with ``-v``."""
+
+    def note(self, text: str) -> None:
+        """One line that a person should see unless ``-q`` was given."""
+
+    def begin(self, label: str, total: int) -> None:
+        """A transfer or hash of ``total`` bytes begins (0: not known)."""
+
+    def advance(self, count: int) -> None:
+        """``count`` more bytes of it are done."""
+
+    def end(self) -> None:
+        """It has ended."""
+
+
+@dataclass(frozen=True)
+class Options:
+    """What holds for every command: see "Everywhere" in the command-line contract."""
+
+    jobs: int = 0  # transfers or hashes at once; 0: chosen by the number of cores
+    dry_run: bool = False
+    yes: bool = False
+    lane: str = ""  # "": each lane for what it serves; "dvc": the DVC lane for everything
+    reporter: Reporter = field(default_factory=Reporter)
+
+
+@dataclass(frozen=True)
+class Result:
+    """The outcome of one command.
+
+    ``errors`` are the findings and failures that did not stop the others from being served; with
+    any of them the command ends with exit code 1. Subclasses add fields and ``data``.
+    """
+
+    errors: tuple[MlreproError, ...] = ()
+
+    @property
+    def exit_code(self) -> int:
+        return 1 if self.errors else 0
+
+    def data(self) -> dict[str, Any]:
+        """The ``data`` object of the JSON envelope."""
+        return {}
+
+
+@dataclass(frozen=True)
+class HookResult(Result):
+    """What a git hook has to say: ``notes`` never stop git, ``errors`` and ``again`` do."""
+
+    notes: tuple[str, ...] = ()
+    again: bool = False
+    never_fails: bool = False
+
+    @property
+    def exit_code(self) -> int:
+        return 0 if self.never_fails else 1 if self.errors or self.again else 0

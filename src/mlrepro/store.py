@@ -1,0 +1,285 @@
+"""A content-addressed folder of blobs: DVC's layout, which the cache and the store both have."""
+
+from __future__ import annotations
+
+import errno
+import os
+import stat
+import time
+
+from mlrepro.durable import Lock, hard_link, make_folders, take_name, write_all
+from mlrepro.errors import StoreError
+
+# On the hook's no-change path, once a blob: only builtin modules, no pathlib, few calls.
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from mlrepro.staging import Staging
+
+BLOB_MODE = 0o444
+_HEX = "0123456789abcdef"
+_MARK = "mlrepro store 1\nid "
+_ROOM = ".mlrepro"  # in the root: the marker, temporary files, locks
+
+
+class Store:
+    """Blobs below ``root``, each a regular file named after the md5 of its bytes.
+
+    A blob's name (oid) is 32 hex digits, with ``.dir`` after them for a folder listing. It lies at
+    ``root/files/md5/ab/cdef…`` (DVC 3), or was put at ``root/ab/cdef…`` by DVC 2 (legacy), where it
+    is found too. Making one touches nothing; what cannot be done raises OSError unless said
+    otherwise.
+    """
+
+    __slots__ = ("base", "root")
+
+    def __init__(self, root: str, layout: str = "files/md5") -> None:
+        self.root = root
+        self.base = f"{root}/{layout}" if layout else root
+
+    def path(self, oid: str) -> str:
+        """Where the blob belongs. Raises StoreError for what is not an oid (it may be hostile)."""
+        if (len(oid) != 32 and oid[32:] != ".dir") or oid[:32].strip(_HEX):
+            raise StoreError(
+                f"Not the name of a blob: {oid[:80]!r}.",
+                "Restore the pointer that names it from git",
+                code="oid-invalid",
+                oid=oid[:80],
+            )
+        return f"{self.base}/{oid[:2]}/{oid[2:]}"
+
+    def legacy_path(self, oid: str) -> str:
+        """Where DVC 2 put the blob."""
+        self.path(oid)
+        return f"{self.root}/{oid[:2]}/{oid[2:]}"
+
+    def stat(self, oid: str) -> os.stat_result | None:
+        """What lies under the blob's own name, not followed if it is a symlink; None if nothing."""
+        try:
+            return os.lstat(self.path(oid))
+        except (FileNotFoundError, NotADirectoryError):
+            return None
+
+    def find(self, oid: str) -> tuple[str, os.stat_result] | None:
+        """The blob's path and stat, in either layout; None where there is no such regular file."""
+        for path in (self.path(oid), self.legacy_path(oid)):
+            try:
+                about = os.lstat(path)
+            except (FileNotFoundError, NotADirectoryError):
+                continue
+            if stat.S_ISREG(about.st_mode):
+                return path, about
+        return None
+
+    def has(self, oid: str, size: int | None = None) -> bool:
+        """Whether the blob is there, with the right size where that is known.
+
+        The size in a pointer to a folder is that of its files, so for ``.dir`` it says nothing.
+        """
+        found = self.find(oid)
+        if found is None:
+            return False
+        return size is None or len(oid) != 32 or found[1].st_size == size
+
+    def read_id(self) -> str:
+        """The store's own id, 32 hex digits; "" where it has none or its marker says nothing."""
+        try:
+            fd = os.open(f"{self.root}/{_ROOM}/store", os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)
+        except OSError:
+            return ""
+        try:
+            text = os.read(fd, 256).decode("ascii", "replace")
+        except OSError:
+            return ""
+        finally:
+            os.close(fd)
+        name = text[len(_MARK) : len(_MARK) + 32]
+        whole = text.startswith(_MARK) and len(name) == 32 and not name.strip(_HEX)
+        return name if whole else ""
+
+    def create(self) -> str:
+        """Make the folders and the marker of a store, where missing; returns its id.
+
+        Neither a marker nor a blob that is there is ever replaced. Raises StoreError.
+        """
+        try:
+            os.makedirs(self.root, exist_ok=True)
+            make_folders(self.base, self.root)
+            room = f"{self.root}/{_ROOM}"
+            make_folders(f"{room}/tmp", self.root)
+            if self.read_id():
+                return self.read_id()
+            with self.staging() as staging:
+                temp = staging.new()
+                fd = os.open(temp, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o666)
+                try:
+                    write_all(fd, f"{_MARK}{os.urandom(16).hex()}\n".encode())
+                    os.fsync(fd)
+                finally:
+                    os.close(fd)
+                try:
+                    take_name(temp, f"{room}/store")
+                except FileExistsError:
+                    pass  # another process was first: its id counts
+        except OSError as error:
+            raise store_error(error, self.root) from error
+        found = self.read_id()
+        if not found:
+            raise StoreError(
+                f"The marker of the store cannot be read: {room}/store",
+                "Move that file away, then run: mlrepro init",
+                code="store-marker",
+                path=f"{room}/store",
+            )
+        return found
+
+    def prepare(self) -> None:
+        """Make the root folder itself, if only that is missing: for a cache. Raises StoreError."""
+        try:
+            os.mkdir(self.root)
+        except FileExistsError:
+            return
+        except OSError as error:
+            raise store_error(error, self.root) from error
+
+    def has_any(self) -> bool:
+        """Whether there is a single blob."""
+        for base in (self.base, self.root):
+            for folder in _scan(base):
+                if len(folder.name) == 2 and not folder.name.strip(_HEX) and _scan(folder.path):
+                    return True
+        return False
+
+    def require(self) -> None:
+        """Raise StoreError where there is no such folder: one that is missing is not made anew."""
+        try:
+            about = os.stat(self.root)
+        except OSError as error:
+            raise store_error(error, self.root) from error
+        if not stat.S_ISDIR(about.st_mode):
+            raise store_error(NotADirectoryError(errno.ENOTDIR, ""), self.root)
+
+    def staging(self) -> Staging:
+        """A folder of temporary files on the store's own file system; sweeps those of the dead."""
+        from mlrepro.staging import Staging  # only for writing
+
+        return Staging(f"{self.root}/{_ROOM}/tmp", self.root)
+
+    def sweep(self) -> None:
+        """Remove temporary files whose owner is dead; raises nothing."""
+        from mlrepro.staging import sweep
+
+        sweep(f"{self.root}/{_ROOM}/tmp")
+
+    def list_oids(self) -> dict[str, int]:
+        """Every blob of the store and its size in bytes, by one listing of each folder."""
+        found: dict[str, int] = {}
+        for base in dict.fromkeys((self.base, self.root)):
+            for folder in _scan(base):
+                lead = folder.name
+                if len(lead) != 2 or lead.strip(_HEX) or not folder.is_dir(follow_symlinks=False):
+                    continue
+                for entry in _scan(folder.path):
+                    tail = entry.name
+                    named = (len(tail) == 30 or tail[30:] == ".dir") and not tail[:30].strip(_HEX)
+                    if named and entry.is_file(follow_symlinks=False):
+                        size = entry.stat(follow_symlinks=False).st_size
+                        found.setdefault(lead + tail, size)
+        return found
+
+    def adopt(self, temp: str, oid: str) -> bool:
+        """Give a finished temporary file its blob's name, unless taken; says whether it was not.
+
+        The caller has hashed the bytes and flushed them to disk. Where the name is taken ``temp``
+        stays, since what has the name may be worse.
+        """
+        return self._place(temp, self.path(oid))
+
+    def adopt_legacy(self, temp: str, oid: str) -> bool:
+        """The same for a blob of DVC 2, whose pointers DVC looks up in that layout only."""
+        return self._place(temp, self.legacy_path(oid))
+
+    def _place(self, temp: str, final: str) -> bool:
+        if stat.S_IMODE(os.lstat(temp).st_mode) != BLOB_MODE:
+            try:
+                os.chmod(temp, BLOB_MODE)
+            except PermissionError:
+                pass  # a hard link to another user's blob: its bytes count, not its mode
+        try:
+            take_name(temp, final)
+        except FileExistsError:
+            return False
+        except FileNotFoundError:
+            make_folders(os.path.dirname(final), self.root)
+            return self._place(temp, final)
+        return True
+
+    def link_from(self, path: str, oid: str) -> bool:
+        """Make the file ``path`` the blob as well, by a hard link; the caller knows its bytes.
+
+        False where the file system does not allow that, or the name is taken.
+        """
+        final = self.path(oid)
+        try:
+            return hard_link(path, final)
+        except FileExistsError:
+            return False
+        except FileNotFoundError:
+            make_folders(os.path.dirname(final), self.root)
+            return hard_link(path, final)
+
+    def quarantine(
+        self, oid: str, path: str = "", seen: os.stat_result | None = None
+    ) -> str | None:
+        """Set a bad blob aside in ``.quarantine`` and return its new path; never deletes.
+
+        ``path`` is where it lies if not under its own name. ``seen`` is what was found to be bad:
+        where another process has set that aside already, and maybe put a good one in its place,
+        nothing is moved and None returned.
+        """
+        path = path or self.path(oid)
+        aside = f"{self.root}/.quarantine"
+        make_folders(aside, self.root)
+        make_folders(f"{self.root}/{_ROOM}", self.root)
+        with Lock(f"{self.root}/{_ROOM}/quarantine.lock"):
+            try:
+                now = os.lstat(path)
+            except FileNotFoundError:
+                return None
+            if seen is not None and (now.st_ino, now.st_dev) != (seen.st_ino, seen.st_dev):
+                return None
+            moved = f"{aside}/{oid}.{time.time_ns()}"
+            os.rename(path, moved)
+        return moved
+
+
+def _scan(folder: str) -> list[os.DirEntry[str]]:
+    try:
+        with os.scandir(folder) as entries:
+            return list(entries)
+    except (FileNotFoundError, NotADirectoryError):
+        return []
+
+
+_CODES = {
+    errno.ENOENT: ("store-missing", "is not there", "Is its disk mounted? Else run: mlrepro init"),
+    errno.ENOTDIR: ("store-not-a-folder", "is not a folder", "Choose another: mlrepro init"),
+    errno.ENOSPC: ("store-full", "has no space left", "Free some space, then run this again"),
+    errno.EDQUOT: ("store-full", "is over your quota", "Free some space, then run this again"),
+    errno.EFBIG: ("store-full", "takes no file of this size", "Use another disk, or ulimit -f"),
+    errno.EROFS: ("store-read-only", "is read-only", "Mount it writable, or choose another"),
+    errno.EACCES: ("store-denied", "refuses access", "Ask its owner for the right to write"),
+    errno.EPERM: ("store-denied", "refuses access", "Ask its owner for the right to write"),
+    errno.EMFILE: ("store-io", "cannot be used: too many open files", "Raise it: ulimit -n 4096"),
+}
+
+
+def store_error(error: OSError, folder: str) -> StoreError:
+    """What an OSError says of the folder ``folder``, as a person can act on it."""
+    code, says, hint = _CODES.get(
+        error.errno or 0,
+        ("store-io", f"failed: {error.strerror or error}", "Check the disk, then run this again"),
+    )
+    about = error.filename if isinstance(error.filename, str) else ""
+    within = f" (at {about})" if about and about != folder else ""
+    return StoreError(f"The blob folder {folder} {says}{within}.", hint, code=code, path=folder)

@@ -1,0 +1,179 @@
+"""Copies an open file to others while it is hashed, in two threads and little memory."""
+
+from __future__ import annotations
+
+import os
+import threading
+from collections.abc import Callable, Sequence
+from hashlib import md5
+from queue import SimpleQueue
+from typing import NamedTuple
+
+from mlrepro.durable import write_all
+from mlrepro.errors import MlreproError
+from mlrepro.kernel import begin_writeback
+
+SMALL = 1 << 20  # bytes; files up to this size are read whole into memory
+_CHUNK = 1 << 19  # bytes read at once from a larger one
+_BUFFERS = 4  # chunks between the thread that reads and hashes and the one that writes
+_LOOK_EVERY = 1 << 26  # bytes after which a long read looks whether it is in vain
+_BEGIN_EVERY = 1 << 24  # bytes after which the disk is asked to begin with them
+_TEXT_BLOCK = 512
+_TEXT = bytes(range(32, 127)) + b"\n\r\t\f\b"
+
+
+class Moved(Exception):
+    """Raised inside a read when the file is seen to have changed: this try is in vain."""
+
+
+class Sink(NamedTuple):
+    """An open file that a stream is copied to, and what an OSError in writing it means."""
+
+    fd: int
+    explain: Callable[[OSError], MlreproError]
+
+
+def md5_of(data: bytes) -> str:
+    """The md5 of bytes in memory, in hex."""
+    return md5(data, usedforsecurity=False).hexdigest()
+
+
+def read_whole(fd: int, size: int) -> bytes:
+    """The ``size`` bytes of an open file; raises Moved where it has fewer or more, OSError."""
+    data = os.read(fd, size + 1)
+    while len(data) < size:
+        more = os.read(fd, size + 1 - len(data))
+        if not more:
+            raise Moved
+        data += more
+    if len(data) != size:
+        raise Moved
+    return data
+
+
+def stream(
+    fd: int, sinks: Sequence[Sink], look: Callable[[], None], advance: Callable[[int], None]
+) -> str:
+    """The md5 of an open file from here to its end, copied to every sink on the way.
+
+    The bytes hashed are the bytes written. One thread reads and hashes, another writes, and the
+    few chunks between them bound the memory. Raises what a sink explains, OSError where reading
+    fails, and what ``look`` raises; the sinks then hold a part.
+    """
+    digest, unseen = md5(usedforsecurity=False), 0
+    with _Writer(sinks) as writer:
+        while True:
+            view = writer.take()
+            count = os.readv(fd, [view])
+            if not count:
+                return digest.hexdigest()
+            writer.put(view, count)
+            digest.update(view[:count])
+            advance(count)
+            unseen += count
+            if unseen >= _LOOK_EVERY:
+                unseen = 0
+                look()
+
+
+def pour(
+    fd: int,
+    size: int,
+    sinks: Sequence[Sink],
+    look: Callable[[], None],
+    advance: Callable[[int], None],
+) -> str:
+    """The same for a blob of ``size`` bytes, a small one without a thread; "" if it has others."""
+    if size > SMALL:
+        return stream(fd, sinks, look, advance)
+    try:
+        data = read_whole(fd, size)
+    except Moved:
+        return ""
+    for sink in sinks:
+        try:
+            write_all(sink.fd, data)
+        except OSError as error:
+            raise sink.explain(error) from error
+    advance(size)
+    return md5_of(data)
+
+
+def nothing(_: int = 0) -> None:
+    """For ``look`` or ``advance``, where there is nothing to look at or to tell."""
+
+
+class _Writer:
+    """The thread that writes what the other one read; with no sinks there is none."""
+
+    def __init__(self, sinks: Sequence[Sink]) -> None:
+        self._sinks = sinks
+        self._free: SimpleQueue[memoryview] = SimpleQueue()
+        self._full: SimpleQueue[tuple[memoryview, int]] = SimpleQueue()
+        self._error: BaseException | None = None
+        self._thread = threading.Thread(target=self._write, daemon=True) if sinks else None
+        for _ in range(_BUFFERS if sinks else 1):
+            self._free.put(memoryview(bytearray(_CHUNK)))
+
+    def take(self) -> memoryview:
+        """A chunk to read into, as soon as one has been written."""
+        view = self._free.get()
+        if self._error is not None:
+            raise self._error
+        return view
+
+    def put(self, view: memoryview, count: int) -> None:
+        """Hand a chunk over; it may still be read, until the next take."""
+        if self._thread:
+            self._full.put((view, count))
+        else:
+            self._free.put(view)
+
+    def __enter__(self) -> _Writer:
+        if self._thread:
+            self._thread.start()
+        return self
+
+    def __exit__(self, kind: object, *_: object) -> None:
+        if self._thread:
+            self._full.put((memoryview(b""), 0))
+            self._thread.join()
+            if kind is None and self._error is not None:
+                raise self._error
+
+    def _write(self) -> None:
+        done = begun = 0
+        while True:
+            view, count = self._full.get()
+            if not count:
+                return
+            if self._error is None:
+                for sink in self._sinks:
+                    try:
+                        write_all(sink.fd, view[:count])
+                    except OSError as error:
+                        self._error = sink.explain(error)
+            self._free.put(view)
+            done += count
+            if done - begun >= _BEGIN_EVERY:
+                for sink in self._sinks:
+                    begin_writeback(sink.fd, begun, done - begun)
+                begun = done
+
+
+def text_md5(fd: int) -> str:
+    """The md5 that DVC 2 gave an open file: of text with CRLF turned into LF, chunk by chunk.
+
+    As dvc_data.hashfile.hash has it, with its rule for what is text (dvc_data.hashfile.istextfile),
+    and blind to a CRLF that lies across two chunks of 1 MiB.
+    """
+    digest = md5(usedforsecurity=False)
+    with open(fd, "rb", closefd=False) as file:
+        file.seek(0)
+        while chunk := file.read(1 << 20):
+            block = chunk[:_TEXT_BLOCK]
+            odd = len(block.translate(None, _TEXT)) / len(block)
+            if b"\x00" not in block and odd <= 0.30:
+                chunk = chunk.replace(b"\r\n", b"\n")
+            digest.update(chunk)
+    return digest.hexdigest()

@@ -1,0 +1,102 @@
+"""Which of data and pointer is the newer one: the rule by which no stale pointer is committed."""
+
+from __future__ import annotations
+
+import os
+from typing import TYPE_CHECKING
+
+from mlrepro import git, pointer
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from mlrepro import index
+    from mlrepro.project import Project
+
+SAME, MISSING, BEHIND, REFRESH, BOTH = "same", "missing", "behind", "refresh", "both"
+
+
+def judge(entry: index.Entry, data: str, named: str, is_in_history: Callable[[], bool]) -> str:
+    """How data (its hash, "" where missing) and pointer (the hash it names) stand to each other.
+
+    SAME; MISSING: no data, which is no change; BEHIND: the pointer moved on, the data did not;
+    REFRESH: the data was edited; BOTH: each went its own way. Without a record of what they last
+    had in common, data that an earlier version of the pointer names is BEHIND.
+    """
+    if not data:
+        return MISSING
+    if data == named:
+        return SAME
+    if named in entry.pending.split():
+        return REFRESH  # we wrote that pointer ourselves, from data that was edited since
+    if not entry.synced:
+        if entry.pending:
+            return BOTH
+        return BEHIND if is_in_history() else REFRESH
+    if data == entry.synced:
+        return BEHIND
+    return REFRESH if named == entry.synced else BOTH
+
+
+def was_named(project: Project, pointer_name: str, oid: str) -> bool:
+    """Whether any commit's version of the pointer names ``oid``."""
+    found = git.text(project, "log", "-1", "--all", "--format=%H", f"-S{oid}", "--", pointer_name)
+    return bool(found)
+
+
+def settle(project: Project, record: index.Record) -> list[index.Entry]:
+    """Advance ``synced`` of every entry whose pending commit was made; returns those entries.
+
+    The commit is looked for in HEAD and in what HEAD was since (git's reflog), so that a branch
+    switched away from counts too.
+    """
+    waiting = [entry for entry in record.entries.values() if entry.pending]
+    if not waiting:
+        return []
+    head = git.head(project)
+    done = _made(project, waiting, [head] if head else [])
+    rest = [entry for entry in waiting if entry not in done]
+    if rest:
+        since = _reflog_since(project, {entry.base for entry in rest})
+        done += _made(project, rest, [oid for oid in since if oid != head])
+    return done
+
+
+def _made(
+    project: Project, entries: Sequence[index.Entry], commits: Sequence[str]
+) -> list[index.Entry]:
+    """Advance the entries whose pointer names a pending hash in one of the commits."""
+    names = {f"{oid}:{entry.pointer}" for oid in commits for entry in entries}
+    contents = git.blobs(
+        project, [name for name in names if "\n" not in name], pointer.MAX_POINTER_BYTES
+    )
+    done = []
+    for entry in entries:
+        texts = [contents.get(f"{oid}:{entry.pointer}", b"") for oid in commits]
+        waiting = entry.pending.split()
+        for at in range(len(waiting) - 1, -1, -1):
+            if any(waiting[at].encode() in text for text in texts):
+                entry.synced, entry.pending = waiting[at], " ".join(waiting[at + 1 :])
+                done.append(entry)
+                break
+    return done
+
+
+def _reflog_since(project: Project, bases: set[str], most: int = 200) -> list[str]:
+    """What HEAD has been since it was any of ``bases``, newest first, from git's own log of it."""
+    try:
+        with open(os.path.join(project.git_dir, "logs", "HEAD"), "rb") as file:
+            file.seek(0, os.SEEK_END)
+            file.seek(max(0, file.tell() - most * 512))
+            lines = file.read().splitlines()[-most:]
+    except OSError:
+        return []
+    found: list[str] = []
+    left = set(bases)
+    for line in reversed(lines):
+        before, _, rest = line.partition(b" ")
+        found.append(rest[:40].decode("ascii", "replace"))
+        left.discard(before.decode("ascii", "replace"))
+        if not left:
+            break
+    return list(dict.fromkeys(oid for oid in found if oid.isalnum()))

@@ -1,0 +1,288 @@
+"""Blobs between the cache and the store: what pointers need is put there, or brought from there."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from mlrepro import durable, engine, pointer, remote
+from mlrepro.errors import BlobCorrupt, BlobMissing, MlreproError, StoreError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+
+    from mlrepro.project import Project
+    from mlrepro.remote import Remote
+    from mlrepro.result import Options
+    from mlrepro.store import Store
+
+
+@dataclass(frozen=True, slots=True)
+class Need:
+    """One blob that a pointer needs: for a folder one for its listing and one for each member."""
+
+    path: str
+    oid: str
+    size: int | None = None
+    pointer: str = ""
+    commit: str = ""
+
+
+@dataclass(slots=True)
+class Stored:
+    """What a transfer did: blobs and bytes newly stored, what is nowhere, what is owed."""
+
+    count: int = 0
+    bytes: int = 0
+    missing: list[Need] = field(default_factory=list)
+    owed: list[Need] = field(default_factory=list)
+    errors: list[MlreproError] = field(default_factory=list)
+
+
+def listing_of(oid: str, places: Iterable[Store]) -> list[pointer.Member] | None:
+    """The members of the folder ``oid``, from the first place that has its listing unharmed."""
+    for place in places:
+        found = place.find(oid)
+        if found is None:
+            continue
+        try:
+            with open(found[0], "rb") as file:
+                data = file.read(pointer.MAX_LISTING_BYTES + 1)
+        except OSError:
+            continue
+        if pointer.listing_oid(data) == oid:
+            return pointer.parse_listing(data, oid)
+        if found[0] == place.path(oid):
+            place.quarantine(oid)
+    return None
+
+
+def expand(needs: Iterable[Need], places: Sequence[Store]) -> tuple[list[Need], list[Need]]:
+    """Every blob that ``needs`` come to, members before their listing; and listings not found.
+
+    Raises nothing for a listing that is bad: it counts as not found.
+    """
+    blobs: dict[str, Need] = {}
+    lost: list[Need] = []
+    for need in needs:
+        if not need.oid or need.oid in blobs:
+            continue
+        if need.oid.endswith(".dir"):
+            try:
+                members = listing_of(need.oid, places)
+            except MlreproError:
+                members = None
+            if members is None:
+                lost.append(need)
+                continue
+            for member in members:
+                if member.oid not in blobs:
+                    path = f"{need.path}/{member.relpath}"
+                    blobs[member.oid] = Need(path, member.oid, None, need.pointer, need.commit)
+        blobs[need.oid] = need
+    return list(blobs.values()), lost
+
+
+def push(project: Project, target: Remote, needs: Sequence[Need], options: Options) -> Stored:
+    """Put every blob that is needed into the store, from the cache.
+
+    A blob that is already there is left; one that is in neither is ``missing``. For a network store
+    that cannot be reached, the blobs are ``owed``. Raises StoreError for a folder that fails.
+    """
+    store = remote.usable(project, target)
+    places = [target.cache] if store is None else [target.cache, store]
+    if store is None:
+        _fetch_listings(project, target, needs, options)
+    blobs, lost = expand(needs, places)
+    result = Stored(missing=lost)
+    if store is None:
+        _upload(project, target, blobs, result, options)
+        return result
+    absent = [need for need in blobs if not store.has(need.oid, need.size)]
+    here = [need for need in absent if target.cache.has(need.oid, need.size)]
+    if options.dry_run:
+        result.missing += [need for need in absent if need not in here]
+        result.count = len(here)
+        result.bytes = sum(_size(target.cache, need.oid) for need in here)
+        return result
+    report = engine.copy_blobs(
+        [(need.oid, need.size) for need in absent],
+        target.cache,
+        store,
+        jobs=options.jobs,
+        reporter=options.reporter,
+    )
+    by_oid = {need.oid: need for need in absent}
+    result.count = len(report.copied)
+    result.bytes = sum(_size(store, oid) for oid in report.copied)
+    result.missing += [by_oid[oid] for oid in (*report.missing, *report.corrupt)]
+    for oid in report.corrupt:
+        result.errors.append(corrupt(by_oid[oid], target.cache))
+    return result
+
+
+def _size(place: Store, oid: str) -> int:
+    found = place.find(oid)
+    return found[1].st_size if found else 0
+
+
+def corrupt(need: Need, place: Store) -> BlobCorrupt:
+    """The error for a blob whose bytes are not what its name says; it was set aside."""
+    return BlobCorrupt(
+        f"The blob {need.oid} of {need.path} was damaged in {place.root}; it was set aside.",
+        "mlrepro verify --repair looks for a good copy",
+        path=need.path,
+        oid=need.oid,
+        commit=need.commit,
+    )
+
+
+def _fetch_listings(
+    project: Project, target: Remote, needs: Sequence[Need], options: Options
+) -> None:
+    """Bring the listings of folders into the cache, so that their members are known."""
+    folders = [
+        (need.oid, None)
+        for need in needs
+        if need.oid.endswith(".dir") and not target.cache.has(need.oid, None)
+    ]
+    if folders and not options.dry_run:
+        from mlrepro import dvc
+
+        try:
+            dvc.download(
+                project.root, target.name, folders, target.cache.root,
+                jobs=options.jobs, reporter=options.reporter,
+            )  # fmt: skip
+        except StoreError:
+            return  # the folders are then reported as not found
+
+
+def _upload(
+    project: Project, target: Remote, blobs: list[Need], result: Stored, options: Options
+) -> None:
+    from mlrepro import dvc
+
+    here = [need for need in blobs if target.cache.has(need.oid, need.size)]
+    absent = [need for need in blobs if not target.cache.has(need.oid, need.size)]
+    by_oid = {need.oid: need for need in blobs}
+    try:
+        wanted = [(need.oid, _size(target.cache, need.oid)) for need in here]
+        if options.dry_run:
+            result.count, result.bytes = len(wanted), sum(size for _, size in wanted)
+            return
+        confirmed, failed = dvc.upload(
+            project.root, target.name, wanted, target.cache.root,
+            jobs=options.jobs, reporter=options.reporter,
+        )  # fmt: skip
+        present = dvc.exists(project.root, target.name, [need.oid for need in absent])
+    except StoreError as error:
+        result.owed += here
+        result.errors.append(error)
+        owe(project, [need.oid for need in here])
+        return
+    result.count = len(confirmed)
+    result.bytes = sum(size for oid, size in wanted if oid in set(confirmed))
+    result.owed += [by_oid[oid] for oid in failed]
+    result.errors += list(failed.values())
+    result.missing += [need for need in absent if need.oid not in present]
+    settle(project, confirmed)
+    owe(project, list(failed))
+
+
+def fetch(project: Project, target: Remote, needs: Sequence[Need], options: Options) -> list[Need]:
+    """Bring every blob that is needed into the cache; returns those that are nowhere.
+
+    From a folder they are linked where the file system can, and their bytes are checked when they
+    are put in place; from a network store they are checked as they arrive.
+    """
+    cache, store = target.cache, target.store
+    if store is not None and remote.problem(project, target) is not None:
+        store = None
+    if store is None:
+        if target.is_network:
+            _download(project, target, needs, options)
+        blobs, lost = expand(needs, [cache])
+        return lost + [need for need in blobs if not cache.has(need.oid, need.size)]
+    cache.create()
+    blobs, lost = expand(needs, [cache, store])
+    missing, to_copy = list(lost), []
+    for need in blobs:
+        if cache.has(need.oid, need.size):
+            continue
+        found = store.find(need.oid)
+        if found is None:
+            missing.append(need)
+        elif not cache.link_from(found[0], need.oid):
+            to_copy.append(need)
+    if to_copy:
+        report = engine.copy_blobs(
+            [(need.oid, need.size) for need in to_copy], store, cache,
+            jobs=options.jobs, reporter=options.reporter,
+        )  # fmt: skip
+        bad = {*report.missing, *report.corrupt}
+        missing += [need for need in to_copy if need.oid in bad]
+    return missing
+
+
+def _download(project: Project, target: Remote, needs: Sequence[Need], options: Options) -> None:
+    from mlrepro import dvc
+
+    _fetch_listings(project, target, needs, options)
+    blobs, _ = expand(needs, [target.cache])
+    wanted = [(need.oid, need.size) for need in blobs if not target.cache.has(need.oid, need.size)]
+    if wanted:
+        dvc.download(
+            project.root, target.name, wanted, target.cache.root,
+            jobs=options.jobs, reporter=options.reporter,
+        )  # fmt: skip
+
+
+def owed(project: Project) -> list[str]:
+    """The blobs that are in the cache only, because a network store could not be reached."""
+    try:
+        with open(_owed_file(project), encoding="ascii") as file:
+            return [line for line in file.read().split() if pointer.is_oid(line)]
+    except (OSError, UnicodeDecodeError):
+        return []
+
+
+def owe(project: Project, oids: Iterable[str]) -> None:
+    """Note that these blobs still have to be stored."""
+    _change_owed(project, set(oids), set())
+
+
+def settle(project: Project, oids: Iterable[str]) -> None:
+    """Note that these blobs are stored now."""
+    _change_owed(project, set(), set(oids))
+
+
+def _change_owed(project: Project, more: set[str], fewer: set[str]) -> None:
+    if not more and not os.path.exists(_owed_file(project)):
+        return
+    os.makedirs(os.path.dirname(_owed_file(project)), exist_ok=True)
+    with durable.Lock(_owed_file(project) + ".lock"):
+        before = set(owed(project))
+        after = (before | more) - fewer
+        if after != before:
+            data = "".join(oid + "\n" for oid in sorted(after)).encode()
+            durable.write_atomic(_owed_file(project), data)
+
+
+def _owed_file(project: Project) -> str:
+    return os.path.join(project.common_dir, "mlrepro", "owed")
+
+
+def lost(need: Need, *, author: str = "", date: str = "") -> BlobMissing:
+    """The error for a blob that is in neither cache nor store."""
+    who = f", committed by {author} on {date[:10]} in {need.commit[:10]}" if author else ""
+    return BlobMissing(
+        f"{need.path}: its content {need.oid} is in neither cache nor store{who}.",
+        "in a clone that has it: mlrepro push; then here: mlrepro pull",
+        path=need.path,
+        oid=need.oid,
+        commit=need.commit,
+        author=author,
+        date=date,
+    )

@@ -1,0 +1,110 @@
+"""Gives every test a machine of its own: home, git and DVC configuration, caches, environment."""
+
+from __future__ import annotations
+
+import os
+import sys
+from pathlib import Path
+
+import pytest
+from hypothesis import HealthCheck, settings
+
+from building import Repo
+
+ROOT = Path(__file__).resolve().parent.parent
+
+# No deadline: no test may depend on how busy the machine is. `--hypothesis-profile thorough` digs.
+_CALM = settings(deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+settings.register_profile("quick", _CALM, max_examples=50)
+settings.register_profile("thorough", _CALM, max_examples=2_000)
+settings.load_profile("quick")
+
+# What a hook, a make, a terminal or a user's shell hands on, and a test must not inherit.
+_NOT_INHERITED = (
+    "CI", "CLICOLOR", "CLICOLOR_FORCE", "COLORTERM", "COLUMNS", "EDITOR", "FORCE_COLOR",
+    "GNUMAKEFLAGS", "LANG", "LANGUAGE", "LINES", "MAKEFILES", "MAKEFLAGS", "MAKELEVEL", "MFLAGS",
+    "NO_COLOR", "PAGER", "PRE_COMMIT", "SKIP", "TERM", "VIRTUAL_ENV", "VISUAL",
+    "XDG_RUNTIME_DIR", "PYTHONDONTWRITEBYTECODE", "PYTHONWARNINGS",
+)  # fmt: skip
+_NOT_INHERITED_PREFIXES = (
+    "AWS_", "AZURE_", "DVC_", "GCS_", "GIT_", "GOOGLE_", "LC_", "MLREPRO_", "PREK_", "PRE_COMMIT_",
+)  # fmt: skip
+
+_GITCONFIG = """\
+[user]
+    name = Ada Tester
+    email = ada@example.org
+[init]
+    defaultBranch = main
+[core]
+    editor = true
+[commit]
+    gpgSign = false
+[gc]
+    auto = 0
+[maintenance]
+    auto = false
+"""
+
+_DVC_CONFIG = """\
+[core]
+    analytics = false
+    check_update = false
+"""
+
+
+@pytest.fixture(autouse=True)
+def private_machine(
+    tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch
+) -> Path:
+    """A home folder that no other test sees, and an environment in which all is found there."""
+    home = tmp_path_factory.mktemp("home")
+    (home / ".gitconfig").write_text(_GITCONFIG)
+    (home / "dvc-global").mkdir()
+    (home / "dvc-global" / "config").write_text(_DVC_CONFIG)
+    for name in list(os.environ):
+        if name in _NOT_INHERITED or name.startswith(_NOT_INHERITED_PREFIXES):
+            monkeypatch.delenv(name)
+    folders = {
+        "HOME": "",
+        "XDG_CACHE_HOME": "cache",
+        "XDG_CONFIG_HOME": "config",
+        "XDG_DATA_HOME": "share",
+        "XDG_STATE_HOME": "state",
+        "DVC_GLOBAL_CONFIG_DIR": "dvc-global",
+        "DVC_SITE_CACHE_DIR": "dvc-site",
+        "DVC_SYSTEM_CONFIG_DIR": "dvc-system",
+        "PREK_HOME": "prek",
+        "PRE_COMMIT_HOME": "pre-commit",
+        "GIT_CONFIG_GLOBAL": ".gitconfig",
+    }
+    for name, place in folders.items():
+        monkeypatch.setenv(name, str(home / place))
+    settled = {
+        "DVC_NO_ANALYTICS": "1",
+        "GIT_CONFIG_NOSYSTEM": "1",
+        "GIT_TERMINAL_PROMPT": "0",
+        "LC_ALL": "C.UTF-8",
+        "TZ": "UTC",
+        # git starts the hooks, and they must find the mlrepro and the tools under test.
+        "PATH": os.pathsep.join((str(Path(sys.executable).parent), os.environ["PATH"])),
+        "PYTHONPATH": str(ROOT / "src"),
+    }
+    for name, value in settled.items():
+        monkeypatch.setenv(name, value)
+    return home
+
+
+@pytest.fixture
+def repo(tmp_path: Path) -> Repo:
+    """An empty git repository."""
+    return Repo.make(tmp_path / "repo")
+
+
+@pytest.fixture
+def dvc_repo(repo: Repo, tmp_path: Path) -> Repo:
+    """A repository that DVC initialised, with a store in a folder beside it as default remote."""
+    repo.dvc("init", "--quiet")
+    repo.dvc("remote", "add", "--quiet", "--default", "storage", str(tmp_path / "store"))
+    repo.commit("dvc init")
+    return repo
