@@ -6,7 +6,7 @@ import os
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from mlrepro import hook, install
+from mlrepro import install, unchanged
 from mlrepro.result import Options, Result
 
 if TYPE_CHECKING:
@@ -44,7 +44,7 @@ class ExplainResult(Result):
 
 def run(project: Project, options: Options) -> ExplainResult:  # noqa: ARG001  as every verb
     """Look at git's hooks folder; nothing is changed and nothing is run."""
-    quiet = hook.nothing_to_do(project) if os.path.isdir(project.dvc_dir) else True
+    quiet = unchanged.nothing_to_do(project) if os.path.isdir(project.dvc_dir) else True
     states = []
     for place in install.places(project):
         order = [place.under] if place.under else []
