@@ -82,7 +82,7 @@ def _made(
     return done
 
 
-def _reflog_since(project: Project, bases: set[str], most: int = 200) -> list[str]:
+def _reflog_since(project: Project, bases: set[str], most: int = 5000) -> list[str]:
     """What HEAD has been since it was any of ``bases``, newest first, from git's own log of it."""
     try:
         with open(os.path.join(project.git_dir, "logs", "HEAD"), "rb") as file:

@@ -67,8 +67,6 @@ def _is_in_order(project: Project, target: Remote, entry: Entry, entries: Entrie
     raw = os.fsencode(entry.path)
     if entries.find(raw) >= 0 or len(entries.within(raw)) > 0:
         return False  # the data itself is staged
-    if entry.pending:
-        return False  # whether that commit was made is to be found out
     path = project.absolute(entry.path)
     try:
         stat = os.lstat(path)
