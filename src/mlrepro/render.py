@@ -5,10 +5,11 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from mlrepro.amounts import many, size
-from mlrepro.terminal import visible, width
+from mlrepro.layout import Paths, hint, short, table
+from mlrepro.terminal import visible
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Sequence
+    from collections.abc import Callable, Iterable
 
     from mlrepro.outcome import Show
     from mlrepro.result import Options
@@ -21,40 +22,8 @@ def render(verb: str, result: Any, show: Show, options: Options) -> list[str]:
 
     With ``--dry-run`` the first line starts with "would", and the details come after it.
     """
-    path = _Paths(show)
+    path = Paths(show)
     return _RENDERERS[verb](result, path, options.dry_run)
-
-
-def hint(text: str) -> str:
-    """A line that says what to type next."""
-    return f"  hint: {text}"
-
-
-class _Paths:
-    """Writes a path as the user would type it, safe to print."""
-
-    def __init__(self, show: Show) -> None:
-        self._show = show
-
-    def __call__(self, path: str) -> str:
-        return visible(self._show(path))
-
-
-def _table(rows: Iterable[Sequence[str]], right: int = -1) -> list[str]:
-    """Rows with their columns aligned; the one numbered ``right`` to the right."""
-    cells = [list(row) for row in rows]
-    if not cells:
-        return []
-    widths = [max(map(width, column)) for column in zip(*cells, strict=True)]
-    return ["  ".join(_padded(row, widths, right)).rstrip() for row in cells]
-
-
-def _padded(row: Sequence[str], widths: Sequence[int], right: int) -> list[str]:
-    gaps = [" " * (wide - width(text)) for text, wide in zip(row, widths, strict=True)]
-    return [
-        gap + text if column == right else text + gap
-        for column, (text, gap) in enumerate(zip(row, gaps, strict=True))
-    ]
 
 
 def _told(details: list[str], summary: str, would: bool) -> list[str]:
@@ -62,12 +31,7 @@ def _told(details: list[str], summary: str, would: bool) -> list[str]:
     return [f"would {summary}", *details] if would else [*details, summary]
 
 
-def _short(oid: str) -> str:
-    """The first digits of an oid or commit, enough to tell it from the others here."""
-    return oid[:10]
-
-
-def _notes(result: Any, items: Iterable[Any], path: _Paths) -> list[str]:
+def _notes(result: Any, items: Iterable[Any], path: Paths) -> list[str]:
     """What else is to be known; a note may begin with the path or pointer of one of ``items``."""
     names = {name for item in items for name in (item.path, item.pointer)}
     lines = []
@@ -79,20 +43,20 @@ def _notes(result: Any, items: Iterable[Any], path: _Paths) -> list[str]:
     return lines
 
 
-def _missing(result: Any, path: _Paths) -> list[list[str]]:
+def _missing(result: Any, path: Paths) -> list[list[str]]:
     """A row for each blob that is nowhere, unless an error already tells of its path."""
     told = {error.path for error in result.errors}
     rows = []
     for lost in result.missing:
         if lost.path not in told:
-            since = f"commit {_short(lost.commit)}" if lost.commit else ""
+            since = f"commit {short(lost.commit)}" if lost.commit else ""
             by = " ".join(word for word in (since, lost.author, lost.date) if word)
-            rows.append(["missing", path(lost.path), _short(lost.oid), visible(by)])
+            rows.append(["missing", path(lost.path), short(lost.oid), visible(by)])
     return rows
 
 
-def _init(result: Any, path: _Paths, would: bool) -> list[str]:
-    details = _table(
+def _init(result: Any, path: Paths, would: bool) -> list[str]:
+    details = table(
         [("created", path(name)) for name in result.created]
         + [("changed", path(name)) for name in result.changed]
     )
@@ -107,7 +71,7 @@ def _init(result: Any, path: _Paths, would: bool) -> list[str]:
     return lines + (advice or [hint("mlrepro track PATH")] if details and not would else advice)
 
 
-def _track(result: Any, path: _Paths, would: bool) -> list[str]:
+def _track(result: Any, path: Paths, would: bool) -> list[str]:
     if not result.tracked:
         if result.errors:
             return []
@@ -115,7 +79,7 @@ def _track(result: Any, path: _Paths, would: bool) -> list[str]:
         summary = f"{nothing} nothing is tracked yet"
         return [*_told([], summary, would), hint("mlrepro track PATH")]
     altered = [item for item in result.tracked if item.state != "unchanged"]
-    details = _table([(item.state, path(item.path), size(item.size)) for item in altered], right=2)
+    details = table([(item.state, path(item.path), size(item.size)) for item in altered], right=2)
     for change in result.ignore_changes:
         file, _, line = change.partition(": ")
         details.append(f"ignored  {path(file)}: {visible(line)}")
@@ -139,7 +103,7 @@ _STATE_HINTS = {
 }
 
 
-def _status(result: Any, path: _Paths, _would: bool) -> list[str]:
+def _status(result: Any, path: Paths, _would: bool) -> list[str]:
     if not result.files:
         return [] if result.errors else ["nothing is tracked yet", hint("mlrepro track PATH")]
     rows = []
@@ -158,7 +122,7 @@ def _status(result: Any, path: _Paths, _would: bool) -> list[str]:
     else:
         order = f"{len(states):,} tracked, all unchanged"
     head = "HEAD can be restored" if result.restorable else "HEAD cannot be restored"
-    lines = [*_table(rows), *_notes(result, result.files, path), f"{order}; {head}"]
+    lines = [*table(rows), *_notes(result, result.files, path), f"{order}; {head}"]
     if result.clean:
         return lines
     todo = [_STATE_HINTS[state] for state in odd if state in _STATE_HINTS]
@@ -170,8 +134,8 @@ def _status(result: Any, path: _Paths, _would: bool) -> list[str]:
     return lines + [hint(text) for text in todo if text not in said]
 
 
-def _push(result: Any, path: _Paths, would: bool) -> list[str]:
-    lost = _table(_missing(result, path))
+def _push(result: Any, path: Paths, would: bool) -> list[str]:
+    lost = table(_missing(result, path))
     stored = result.stored
     if stored.count:
         blobs = f"{many(stored.count, 'blob')} ({size(stored.bytes)})"
@@ -181,7 +145,7 @@ def _push(result: Any, path: _Paths, would: bool) -> list[str]:
     return ["would store nothing: all is in the store" if would else "all is in the store"]
 
 
-def _pull(result: Any, path: _Paths, would: bool) -> list[str]:
+def _pull(result: Any, path: Paths, would: bool) -> list[str]:
     restored = "to restore" if would else "restored"
     rows = [[restored, path(name), "", ""] for name in result.restored]
     rows += [["kept", path(name), "edited here", ""] for name in result.kept]
@@ -192,7 +156,7 @@ def _pull(result: Any, path: _Paths, would: bool) -> list[str]:
     rest += [f"{len(result.missing):,} missing"] if result.missing else []
     done = f"{len(result.restored):,}"
     summary = ", ".join([f"restore {done}" if would else f"{done} restored", *rest])
-    lines = _told(_table(rows), summary, would)
+    lines = _told(table(rows), summary, would)
     if result.errors:
         return lines
     if result.kept:
@@ -206,21 +170,21 @@ def _pull(result: Any, path: _Paths, would: bool) -> list[str]:
     return lines
 
 
-def _resolve(result: Any, path: _Paths, would: bool) -> list[str]:
+def _resolve(result: Any, path: Paths, would: bool) -> list[str]:
     rows = [("resolved", path(name)) for name in result.resolved]
     rows += [("conflict", path(name)) for name in result.conflicts]
     done, left = len(result.resolved), len(result.conflicts)
     still = f", {left:,} still in conflict" if left else ""
     lines = _told(
-        _table(rows), (f"resolve {done:,}" if would else f"{done:,} resolved") + still, would
+        table(rows), (f"resolve {done:,}" if would else f"{done:,} resolved") + still, would
     )
     if would or result.errors:
         return lines
     return [*lines, hint(_STATE_HINTS["conflict"] if left else "git commit")]
 
 
-def _explain(result: Any, path: _Paths, _would: bool) -> list[str]:
-    states = _table(
+def _explain(result: Any, path: Paths, _would: bool) -> list[str]:
+    states = table(
         (one.name, "installed" if one.installed else "absent", path(one.path))
         for one in result.hooks
     )
@@ -232,7 +196,7 @@ def _explain(result: Any, path: _Paths, _would: bool) -> list[str]:
     return lines
 
 
-_RENDERERS: dict[str, Callable[[Any, _Paths, bool], list[str]]] = {
+_RENDERERS: dict[str, Callable[[Any, Paths, bool], list[str]]] = {
     "init": _init,
     "track": _track,
     "status": _status,
