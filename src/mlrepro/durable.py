@@ -24,9 +24,7 @@ _NO_LINKS = (*NOT_SUPPORTED, errno.EPERM, errno.EMLINK, errno.EXDEV)
 _NO_LOCKS = (*NOT_SUPPORTED, errno.ENOLCK)
 
 
-def write_atomic(
-    path: str, data: bytes, *, mode: int | None = None, durable: bool = True
-) -> None:
+def write_atomic(path: str, data: bytes, *, mode: int | None = None, durable: bool = True) -> None:
     """Give the file ``path`` new content at once: a reader sees the old bytes or the new, whole.
 
     The permission bits of a file that is there are kept unless ``mode`` says otherwise; a new file
@@ -153,6 +151,15 @@ def take_name(temp: str, name: str, *, dir_fd: int | None = None) -> None:
     os.unlink(temp)
 
 
+def move(old: str, new: str) -> None:
+    """Rename a file or folder to a name that is free. Raises FileExistsError where it is not."""
+    if not rename_noreplace(old, new):
+        if os.path.lexists(new):
+            raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST), new)
+        os.rename(old, new)
+    sync_dirs({os.path.dirname(old), os.path.dirname(new)})
+
+
 def hard_link(path: str, other: str) -> bool:
     """A second name for a file; False where the file system, or its rules, does not allow one.
 
@@ -187,7 +194,7 @@ def make_folders(path: str, top: str) -> None:
         return
     except FileNotFoundError:
         parent = os.path.dirname(path)
-        if path == top or parent == path:
+        if path in (top, parent):
             raise
         make_folders(parent, top)
         make_folders(path, top)

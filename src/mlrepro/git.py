@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 
 # A path is a path: without this, git reads "[", "*" and ":" in one as a pattern.
 LITERAL = {"GIT_LITERAL_PATHSPECS": "1", "LC_ALL": "C", "GIT_OPTIONAL_LOCKS": "0"}
+QUIET = "MLREPRO_NO_HOOKS"  # set while we run git ourselves and do what the hooks would
 NULL_OID = "0" * 40
 
 
@@ -35,9 +36,15 @@ def run(
     input: bytes = b"",
     index: str = "",
     ok: Sequence[int] = (0,),
+    quiet_hooks: bool = False,
 ) -> bytes:
-    """Run one git command at the top of the worktree; ``index`` names another index file."""
+    """Run one git command at the top of the worktree; ``index`` names another index file.
+
+    With ``quiet_hooks`` our own hooks do nothing in it; those of others run as ever.
+    """
     env = {**LITERAL, "GIT_INDEX_FILE": index} if index else LITERAL
+    if quiet_hooks:
+        env = {**env, QUIET: "1"}
     return process.run(["git", *args], cwd=project.root, input=input, env=env, ok=ok)
 
 
@@ -160,6 +167,22 @@ def sizes(project: Project, oids: Iterable[str]) -> dict[str, int]:
         if len(fields) == 3 and fields[2].isdigit():
             found[fields[0].decode()] = int(fields[2])
     return found
+
+
+def names(project: Project, wanted: Iterable[str]) -> dict[str, str]:
+    """The git object that each ``REV:PATH`` stands for; what there is not is left out."""
+    asked = list(dict.fromkeys(wanted))
+    if not asked:
+        return {}
+    data = run(
+        project, "cat-file", "--batch-check=%(objectname)", input="\n".join(asked).encode() + b"\n"
+    )
+    answers = data.decode("utf-8", "replace").splitlines()
+    return {
+        name: answer
+        for name, answer in zip(asked, answers, strict=True)
+        if " " not in answer and answer
+    }
 
 
 def tree(project: Project, revision: str) -> list[tuple[str, str, int]]:

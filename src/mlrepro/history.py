@@ -83,6 +83,31 @@ def needs(
     return list(wanted.values()), errors, commits
 
 
+@dataclass(frozen=True, slots=True)
+class Parsed:
+    """What one text of a pointer needs: (path, oid, bytes or None) of each output, or the error."""
+
+    pointer: str
+    outs: tuple[tuple[str, str, int | None], ...] = ()
+    error: MlreproError | None = None
+
+
+def parse(project: Project, version: Version, text: bytes) -> Parsed:
+    """Read one version of a pointer; what is wrong with it is part of the answer."""
+    listing = worktree.read_pointers(project, [(version.pointer, version.blob, text)])
+    outs = tuple((item.path, item.oid, item.out.size) for item in listing.outs if item.oid)
+    return Parsed(version.pointer, outs, listing.errors[0] if listing.errors else None)
+
+
+def standing(project: Project, commit: git.Commit) -> list[Version]:
+    """The version of every pointer in one commit."""
+    return [
+        Version(name, blob, commit)
+        for name, blob, _ in git.tree(project, commit.oid)
+        if worktree.is_pointer(name)
+    ]
+
+
 def snapshot(project: Project, revision: str) -> tuple[list[Need], list[MlreproError]]:
     """What one commit needs to be restored."""
     listing = worktree.at_revision(project, revision)
@@ -96,3 +121,46 @@ def needs_of(outs: Sequence[worktree.Tracked], commit: str = "") -> list[Need]:
         for item in outs
         if item.oid
     ]
+
+
+@dataclass(frozen=True, slots=True)
+class Gap:
+    """A blob that is in neither cache nor store, and who committed the pointer that names it."""
+
+    need: Need
+    commit: str
+    author: str
+    date: str
+
+    @property
+    def path(self) -> str:
+        return self.need.path
+
+    @property
+    def oid(self) -> str:
+        return self.need.oid
+
+    def data(self) -> dict[str, str]:
+        """The gap as the JSON envelope carries it."""
+        return {
+            "path": self.path,
+            "oid": self.oid,
+            "commit": self.commit,
+            "author": self.author,
+        }
+
+
+def gaps(project: Project, missing: Sequence[Need], revision: str = "HEAD") -> list[Gap]:
+    """Name for each blob that is nowhere the commit that brought its pointer."""
+    found = []
+    for need in missing:
+        commit = None
+        if need.commit:
+            commit = next(iter(git.log(project, "-1", "--no-walk", need.commit)), None)
+        elif need.pointer:
+            commit = git.last_change(project, need.pointer, revision)
+        oid = commit.oid if commit else need.commit
+        named = Need(need.path, need.oid, need.size, need.pointer, oid)
+        author, date = (commit.author, commit.date) if commit else ("", "")
+        found.append(Gap(named, oid, author, date))
+    return found

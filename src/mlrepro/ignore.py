@@ -1,9 +1,9 @@
-"""The ignore files: data kept out of git, pointers never hidden, what .dvcignore leaves out."""
+"""The .gitignore files: data is kept out of git, and pointers are never hidden."""
 
 from __future__ import annotations
 
 import os
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from mlrepro import git
@@ -20,16 +20,21 @@ SPECIAL = frozenset("*?[]!#\\")
 
 @dataclass(frozen=True, slots=True)
 class Change:
-    """Lines to add to one ignore file (``file`` relative to the root), and what it said before."""
+    """Lines to add to one ignore file (``file`` relative to the root), and what it said before.
+
+    ``removed``: lines of our own that go, since the data that they named is no longer there.
+    """
 
     file: str
     before: str
     added: tuple[str, ...]
+    removed: tuple[str, ...] = ()
 
     @property
     def after(self) -> str:
-        """The whole new text: the lines that were there stay as they are."""
-        text = self.before
+        """The whole new text: the other lines that were there stay as they are."""
+        lines = self.before.splitlines(keepends=True)
+        text = "".join(line for line in lines if line.rstrip("\r\n") not in self.removed)
         if text and not text.endswith("\n"):
             text += "\n"
         return text + "".join(line + "\n" for line in self.added)
@@ -61,6 +66,17 @@ def keep_out(
         file = folder + "/.gitignore" if folder and not top else ".gitignore"
         parts = out.split("/") if top else [name]
         _add(project, planned, file, ["".join(rule(part) for part in parts)])
+    return list(planned.values())
+
+
+def without(project: Project, out: str, known: Sequence[Change] = ()) -> list[Change]:
+    """What to change so that the rule that ``keep_out`` made for ``out`` is gone."""
+    planned = {change.file: change for change in known}
+    folder, _, name = out.rpartition("/")
+    file = folder + "/.gitignore" if folder else ".gitignore"
+    change = planned.get(file) or Change(file, read(project, file), ())
+    if rule(name) in change.before.splitlines():
+        planned[file] = replace(change, removed=(*change.removed, rule(name)))
     return list(planned.values())
 
 
@@ -139,7 +155,7 @@ def _add(project: Project, planned: dict[str, Change], file: str, lines: list[st
     present = set(change.before.splitlines()) if not lines[0].startswith("!") else set()
     fresh = tuple(line for line in lines if line not in present and line not in change.added)
     if fresh:
-        planned[file] = Change(file, change.before, change.added + fresh)
+        planned[file] = replace(change, added=change.added + fresh)
 
 
 def read(project: Project, file: str) -> str:
@@ -157,37 +173,3 @@ def read(project: Project, file: str) -> str:
             return text.read()
     except FileNotFoundError:
         return ""
-
-
-def left_out(project: Project, folder: str) -> set[str]:
-    """The files below ``folder`` that ``.dvcignore`` leaves out, relative to ``folder``.
-
-    The rules are gitignore's, so git itself answers, told to look at ``.dvcignore`` files only.
-    """
-    if not has_dvcignore(project, folder):
-        return set()
-    data = git.run(
-        project, "ls-files", "-z", "--others", "--ignored", "--exclude-per-directory=.dvcignore",
-        "--", folder,
-    )  # fmt: skip
-    return {name[len(folder) + 1 :] for name in git.paths(data)}
-
-
-def has_dvcignore(project: Project, folder: str) -> bool:
-    """Whether any ``.dvcignore`` above or in ``folder`` holds a rule."""
-    above = folder.split("/")
-    places = ["/".join(above[:depth]) for depth in range(len(above))]
-    places += [
-        os.path.relpath(place, project.root)
-        for place, _, names in os.walk(project.absolute(folder))
-        if ".dvcignore" in names
-    ]
-    for place in places:
-        try:
-            with open(os.path.join(project.root, place, ".dvcignore"), "rb") as file:
-                lines = file.read(1 << 20).splitlines()
-        except OSError:
-            continue
-        if any(line.strip() and not line.lstrip().startswith(b"#") for line in lines):
-            return True
-    return False

@@ -9,7 +9,7 @@ import stat
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from mlrepro import capture, git, worktree
+from mlrepro import capture, dvcignore, git, worktree
 from mlrepro.capture import Target
 from mlrepro.errors import MlreproError, PathError, RepositoryError
 
@@ -171,12 +171,12 @@ def _targets(project: Project, name: str, record: Record) -> list[Target]:
         raise PathError(f"{name} belongs to git or DVC.", code="path-reserved", path=name)
     if name.endswith(".dvc") and os.path.lexists(project.absolute(name)):
         return _by_pointer(project, name)
-    _check_name(name)
+    check_name(name)
     item = existing(project, name, record)
     _check_kind(project, name, item)
     if item is not None:
         return [Target(item.path, item.pointer, item)]
-    _check_free(project, name, record)
+    check_free(project, name, record)
     return [Target(name, capture.pointer_name(name))]
 
 
@@ -211,7 +211,8 @@ def existing(project: Project, name: str, record: Record) -> Tracked | None:
     return None
 
 
-def _check_name(name: str) -> None:
+def check_name(name: str) -> None:
+    """Raise PathError for a name that pointers or ignore files cannot hold."""
     try:
         name.encode("utf-8")
     except UnicodeEncodeError as error:
@@ -261,7 +262,7 @@ def _check_kind(project: Project, name: str, item: Tracked | None) -> None:
         )
 
 
-def _check_free(project: Project, name: str, record: Record) -> None:
+def check_free(project: Project, name: str, record: Record) -> None:
     """Refuse what lies in a tracked folder, and a folder in which something is tracked."""
     parent = os.path.dirname(name)
     while parent:
@@ -275,6 +276,13 @@ def _check_free(project: Project, name: str, record: Record) -> None:
         parent = os.path.dirname(parent)
     path = project.absolute(name)
     if not os.path.isdir(path):
+        if dvcignore.is_left_out(project, name):
+            raise PathError(
+                f"{name} is left out by a .dvcignore file.",
+                "change the rule in .dvcignore",
+                code="path-ignored",
+                path=name,
+            )
         return
     for place, folders, files in os.walk(path):
         folders[:] = [folder for folder in folders if folder not in (".git", ".dvc")]

@@ -147,9 +147,10 @@ def config(
 def restore(
     paths: Annotated[list[str], _name("PATH", "Data files or folders.")],
     revision: Annotated[str, _value("--rev", "REV", "As they stood then.")],
+    force: Annotated[bool, _switch("--force", "Save edits in the cache, then replace.")] = False,
 ) -> Call:
     """Bring data paths, pointer and content, back to a commit."""
-    return Call("restore", {"paths": paths, "revision": revision})
+    return Call("restore", {"paths": paths, "revision": revision, "force": force})
 
 
 def checkout(
@@ -157,9 +158,10 @@ def checkout(
     into: Annotated[
         str | None, _value("--into", "DIR", "Beside the present one, in a new worktree.")
     ] = None,
+    force: Annotated[bool, _switch("--force", "Save edits in the cache, then replace.")] = False,
 ) -> Call:
     """Bring a whole snapshot back: code, config, data and models."""
-    return Call("checkout", {"revision": revision, "into": into})
+    return Call("checkout", {"revision": revision, "into": into, "force": force})
 
 
 def verify(
