@@ -9,7 +9,9 @@ from pathlib import Path
 import pytest
 from hypothesis import HealthCheck, settings
 
+import hooked as hooked_repositories
 from building import Repo
+from hooked import Hooked
 
 ROOT = Path(__file__).resolve().parent.parent
 
@@ -108,3 +110,30 @@ def dvc_repo(repo: Repo, tmp_path: Path) -> Repo:
     repo.dvc("remote", "add", "--quiet", "--default", "storage", str(tmp_path / "store"))
     repo.commit("dvc init")
     return repo
+
+
+@pytest.fixture(params=hooked_repositories.WAYS)
+def hooked(
+    request: pytest.FixtureRequest, tmp_path: Path, tmp_path_factory: pytest.TempPathFactory
+) -> Hooked:
+    """A repository with tracked data and our hooks, for each of the ways they are called."""
+    return _copied(request.param, tmp_path, tmp_path_factory)
+
+
+@pytest.fixture
+def plain(tmp_path: Path, tmp_path_factory: pytest.TempPathFactory) -> Hooked:
+    """The same with our own git hooks alone."""
+    return _copied("plain", tmp_path, tmp_path_factory)
+
+
+@pytest.fixture(params=hooked_repositories.ALONE)
+def alone(
+    request: pytest.FixtureRequest, tmp_path: Path, tmp_path_factory: pytest.TempPathFactory
+) -> Hooked:
+    """A repository in which a hook framework calls us, and nothing else does."""
+    return _copied(request.param, tmp_path, tmp_path_factory)
+
+
+def _copied(way: str, tmp_path: Path, factory: pytest.TempPathFactory) -> Hooked:
+    hooked_repositories.build_in(factory.getbasetemp())
+    return hooked_repositories.copy(way, tmp_path / "repo")

@@ -54,10 +54,16 @@ def current(project: Project, environ: Mapping[str, str]) -> Commit:
 def _would_be_empty(project: Project, index: str) -> bool:
     if os.path.exists(os.path.join(project.git_dir, "MERGE_HEAD")):
         return False
-    head = git.head(project)
-    if git.staged_against(project, head, index):
+    asked = asked_for(project)
+    if "--allow-empty" in asked:
         return False
-    return not {"--allow-empty", "--amend"} & set(asked_for(project))
+    base = git.head(project)
+    if "--amend" in asked:  # the commit is made anew upon its parent
+        parents = git.text(project, "rev-parse", "--quiet", "HEAD^@", ok=(0, 1, 128)).split()
+        if len(parents) > 1:
+            return False  # git lets a merge be empty
+        base = parents[0] if parents else ""
+    return not git.staged_against(project, base, index)
 
 
 def asked_for(project: Project) -> list[str]:

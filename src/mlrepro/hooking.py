@@ -14,8 +14,25 @@ if TYPE_CHECKING:
     from mlrepro.result import HookResult
 
 
+class _InstalledPackages:
+    """Has the interpreter look for installed packages once a module that knows any is imported.
+
+    Git's hooks start it without them: most never need one, and looking for them takes longer than
+    all that a commit without changed data does.
+    """
+
+    def find_spec(self, name: str, *_: object) -> None:
+        if name in ("mlrepro.config", "mlrepro.dvc"):
+            sys.meta_path.remove(self)
+            import site
+
+            site.main()
+
+
 def serve(project: Project, name: str, args: list[str]) -> int:
     """Run the hook ``name`` and print what it has to say; returns the exit code for git."""
+    if sys.flags.no_site:
+        sys.meta_path.insert(0, _InstalledPackages())
     if name == "merge-pointer":
         return _merge(project, args)
     with progress.StreamReporter(sys.stderr) as reporter:

@@ -56,14 +56,16 @@ def run(project: Project, args: Sequence[str], stdin: bytes, options: Options) -
         done = transfer.push(project, target, wanted, options)
     except StoreError as error:
         return HookResult(errors=(error,))
-    for need in (*done.missing, *done.owed):
+    for need in done.missing:
         errors.append(_gap(need, _ref_of(needs, need), commits.get(need.commit)))
+    for need in done.owed:
+        errors.append(_owed(need, _ref_of(needs, need)))
     notes = []
     if done.count and not errors:
         notes.append(
             f"stored {done.count} blobs ({done.bytes:,} bytes) that were in the cache only"
         )
-    return HookResult(errors=(*done.errors, *errors), notes=tuple(notes))
+    return HookResult(errors=(*_distinct(done.errors), *errors), notes=tuple(notes))
 
 
 def _needed(
@@ -94,6 +96,23 @@ def _named(error: MlreproError, ref: Ref) -> MlreproError:
     error.args = (f"{ref.local}: {error.message} (commit {error.commit[:10]})",)
     error.message = error.args[0]
     return error
+
+
+def _distinct(errors: Sequence[MlreproError]) -> list[MlreproError]:
+    """Each thing said once: a store that is away is the same news for every blob."""
+    return list({(error.message, error.path): error for error in errors}.values())
+
+
+def _owed(need: Need, ref: str) -> StoreError:
+    return StoreError(
+        f"{ref}: commit {need.commit[:10]} names {need.path} ({need.oid}), which is in the cache "
+        "here, but could not be stored.",
+        "mlrepro push   when the store can be reached; then push again",
+        code="blob-owed",
+        path=need.path,
+        oid=need.oid,
+        commit=need.commit,
+    )
 
 
 def _gap(need: Need, ref: str, commit: git.Commit | None) -> BlobMissing:

@@ -1,0 +1,209 @@
+"""Repositories with tracked data and our hooks, for each of the ways in which git calls these."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from building import Repo, Run, blob_path, md5
+
+# Our own hooks alone, or as the `.legacy` ones that a hook framework calls before its own.
+WAYS = ("plain", "pre-commit", "prek")
+# A framework alone, which calls us as one of its hooks, in either form.
+ALONE = ("pre-commit: make dvc", "prek: make dvc", "pre-commit: hook", "prek: hook")
+
+DATA = "data/x.csv"
+POINTER = "data/x.csv.dvc"
+FIRST = "id,value\n1,one\n"
+
+# As a git without our hooks leaves a worktree.
+UNHOOKED = ("-c", "core.hooksPath=/dev/null")
+
+HOOK_ENTRY = """\
+repos:
+  - repo: local
+    hooks:
+      - id: mlrepro-pre-commit
+        name: mlrepro
+        entry: mlrepro hook pre-commit
+        language: system
+        pass_filenames: false
+        always_run: true
+"""
+MAKE_ENTRY = HOOK_ENTRY.replace("mlrepro-pre-commit", "dvc").replace(
+    "mlrepro hook pre-commit", "make dvc"
+)
+
+
+class Hooked(Repo):
+    """A repository that tracks ``data/x.csv``, with README.md and a.py committed beside it."""
+
+    way = ""
+
+    @property
+    def store(self) -> Path:
+        return self.root / "stores" / "blob"
+
+    @property
+    def state(self) -> Path:
+        """What is known of this worktree."""
+        return self.root / ".git" / "mlrepro"
+
+    def commit_with(
+        self,
+        *args: str,
+        cwd: str = ".",
+        env: Mapping[str, str] | None = None,
+        input: str | None = None,
+    ) -> Run:
+        """``git commit`` with these arguments; a failure is for the test to judge."""
+        done = subprocess.run(
+            ["git", "commit", *args],
+            cwd=self.root / cwd,
+            env={**os.environ, **(env or {})},
+            input=input if input is not None else "",
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        return Run(done.returncode, done.stdout, done.stderr)
+
+    def bare_git(self, *args: str, env: Mapping[str, str]) -> str:
+        """Git in a session without a terminal, with this environment and nothing else in it."""
+        done = subprocess.run(
+            ["git", *args],
+            cwd=self.root,
+            env=dict(env),
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            text=True,
+            check=False,
+            start_new_session=True,
+        )
+        assert done.returncode == 0, done.stdout + done.stderr
+        return done.stdout + done.stderr
+
+    def commits(self, *args: str, **how: Any) -> Run:
+        """``git commit`` that has to succeed, and never by way of a bug."""
+        done = self.commit_with(*args, **how)
+        assert done.exit_code == 0, done.stdout + done.stderr
+        return done
+
+    def refused(self, *args: str, **how: Any) -> str:
+        """``git commit`` that has to be refused, in words; returns what was said."""
+        done = self.commit_with(*args, **how)
+        said = done.stdout + done.stderr
+        assert done.exit_code == 1, said
+        assert "Traceback" not in said and "this is a bug" not in said, said
+        return said
+
+    def edit(self, content: str = "edited", name: str = DATA) -> str:
+        """Give data a new content; returns its hash."""
+        self.write(name, f"{FIRST}2,{content}\n")
+        return self.md5(name)
+
+    def stage(self, name: str = "README.md", content: str = "changed\n") -> None:
+        """A change that has nothing to do with data, staged."""
+        self.write(name, content)
+        self.git("add", name)
+
+    def unhooked(self, *args: str) -> str:
+        """A git command during which no hook runs."""
+        return self.git(*UNHOOKED, *args).stdout
+
+    def has_blob(self, oid: str) -> bool:
+        return blob_path(self.store, oid).is_file()
+
+    def is_good(self, name: str = DATA) -> bool:
+        """HEAD, index and worktree pointer all name the data as it is, and it is stored."""
+        pointer = name + ".dvc"
+        named = {self.oid(pointer, "HEAD"), self.oid(pointer, ":0"), self.oid(pointer)}
+        return named == {self.md5(name)} and self.has_blob(self.md5(name))
+
+    def explain(self, name: str = DATA) -> str:
+        """What an assertion on ``is_good`` has to show."""
+        pointer = name + ".dvc"
+        return (
+            f"HEAD {self.oid(pointer, 'HEAD')} index {self.oid(pointer, ':0')} worktree "
+            f"{self.oid(pointer)} data {self.md5(name)} stored {self.has_blob(self.md5(name))}"
+        )
+
+    def changed_in(self, revision: str = "HEAD") -> list[str]:
+        """The files that a commit changed."""
+        shown = self.git("show", "--format=", "--name-only", "--no-renames", revision).stdout
+        return sorted(shown.split())
+
+    def teammate(self, root: Path) -> Hooked:
+        """Another clone as it was on the first day, which uses the same store."""
+        other = type(self)(shutil.copytree(template(self.way), root, symlinks=True))
+        other.way = self.way
+        other.write(".dvc/config.local", f"['remote \"storage\"']\n    url = {self.store}\n")
+        return other
+
+
+def copy(way: str, root: Path) -> Hooked:
+    """A repository of its own for one test, set up in the way named."""
+    repo = Hooked(shutil.copytree(template(way), root, symlinks=True))
+    repo.way = way
+    repo.git("update-index", "-q", "--refresh", check=False)
+    return repo
+
+
+_TEMPLATES: dict[str, Path] = {}
+_BASE: list[Path] = []
+
+
+def build_in(base: Path) -> None:
+    """Say where templates are built: a folder of this test run's."""
+    if not _BASE:
+        _BASE.append(base)
+
+
+def template(way: str) -> Path:
+    """The repository that the tests of one way copy; built once, and moved since then."""
+    if way not in _TEMPLATES:
+        name = way.replace(": ", "-").replace(" ", "-")
+        repo = Hooked(_BASE[0] / f"{name}-first")
+        repo.root.mkdir()
+        repo.git("init", "--quiet", "--template=")
+        _set_up(repo, way)
+        # Where a clone lies is nobody's business: every test works in one that was moved.
+        _TEMPLATES[way] = repo.root.rename(_BASE[0] / name)
+    return _TEMPLATES[way]
+
+
+def _set_up(repo: Hooked, way: str) -> None:
+    repo.write("README.md", "first\n")
+    repo.write("a.py", "one = 1\n")
+    repo.write(DATA, FIRST)
+    framework, _, form = way.partition(": ")
+    kind = "none" if form else "pre-commit" if way == "pre-commit" else "git"
+    done = repo.mlrepro("init", "--hooks", kind)
+    assert done.exit_code == 0, done.stderr
+    if form:
+        entry = MAKE_ENTRY if form == "make dvc" else HOOK_ENTRY
+        repo.write(".pre-commit-config.yaml", entry)
+    elif way == "prek":
+        repo.write(".pre-commit-config.yaml", MAKE_ENTRY)
+    done = repo.mlrepro("track", DATA)
+    assert done.exit_code == 0, done.stderr
+    repo.git("add", "--all")
+    repo.commits("--quiet", "--message", "first")
+    if form or way == "prek":
+        program = Path(sys.executable).parent / framework
+        subprocess.run([program, "install"], cwd=repo.root, check=True, capture_output=True)
+    assert repo.status == ""
+    assert repo.is_good(), repo.explain()
+
+
+def pointer_text(oid: str, size: int, name: str) -> str:
+    """A pointer as DVC writes it."""
+    return f"outs:\n- md5: {oid}\n  size: {size}\n  hash: md5\n  path: {name}\n"
+
+
+__all__ = ["ALONE", "DATA", "FIRST", "POINTER", "UNHOOKED", "WAYS", "Hooked", "copy", "md5"]
