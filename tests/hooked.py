@@ -45,9 +45,9 @@ class Hooked(Repo):
 
     way = ""
 
-    @property
-    def store(self) -> Path:
-        return self.root / "stores" / "blob"
+    def __init__(self, root: str | os.PathLike[str]) -> None:
+        super().__init__(root)
+        self.store = self.root / "stores" / "blob"
 
     @property
     def state(self) -> Path:
@@ -141,7 +141,8 @@ class Hooked(Repo):
     def teammate(self, root: Path) -> Hooked:
         """Another clone as it was on the first day, which uses the same store."""
         other = type(self)(shutil.copytree(template(self.way), root, symlinks=True))
-        other.way = self.way
+        other.way, other.store = self.way, self.store
+        shutil.rmtree(other.root / "stores")
         other.write(".dvc/config.local", f"['remote \"storage\"']\n    url = {self.store}\n")
         return other
 
