@@ -23,14 +23,12 @@ MAX_PATCH_BYTES = 256 << 20
 class Commit:
     """``index``: the file that will become the commit; ``indexes``: all to be kept alike.
 
-    ``is_foreign``: the user named an index of their own. ``would_be_empty``: git has decided by the
-    index as it is that there is nothing to commit, and will not look again after the hook.
+    ``is_foreign``: the user named an index of their own.
     """
 
     index: str
     indexes: tuple[str, ...]
     is_foreign: bool
-    would_be_empty: bool
 
 
 def current(project: Project, environ: Mapping[str, str]) -> Commit:
@@ -42,28 +40,31 @@ def current(project: Project, environ: Mapping[str, str]) -> Commit:
     if folder != project.git_dir or not (
         name in ("index", "index.lock") or name.startswith("next-index-")
     ):
-        return Commit(index, (index,), True, False)
+        return Commit(index, (index,), True)
     indexes = [index]
     if name.startswith("next-index-"):  # a partial commit: the real index waits in index.lock
         lock = own + ".lock"
         if os.path.exists(lock):
             indexes.append(lock)
-    return Commit(index, tuple(indexes), False, _would_be_empty(project, index))
+    return Commit(index, tuple(indexes), False)
 
 
-def _would_be_empty(project: Project, index: str) -> bool:
+def would_be_empty(project: Project, index: str, *, staged: bool) -> bool:
+    """Whether git has decided that there is nothing to commit, and will not look again after us.
+
+    It decides by the index as it was before the hook; ``staged``: that index differs from HEAD.
+    """
     if os.path.exists(os.path.join(project.git_dir, "MERGE_HEAD")):
         return False
     asked = asked_for(project)
     if "--allow-empty" in asked:
         return False
-    base = git.head(project)
     if "--amend" in asked:  # the commit is made anew upon its parent
         parents = git.text(project, "rev-parse", "--quiet", "HEAD^@", ok=(0, 1, 128)).split()
         if len(parents) > 1:
             return False  # git lets a merge be empty
-        base = parents[0] if parents else ""
-    return not git.staged_against(project, base, index)
+        return not git.staged_against(project, parents[0] if parents else "", index)
+    return not staged
 
 
 def asked_for(project: Project) -> list[str]:

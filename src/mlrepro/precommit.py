@@ -54,19 +54,27 @@ def run(project: Project, options: Options) -> HookResult:
     found = refusals.look(project, entries, commit)
     if found.errors:
         return HookResult(errors=tuple(found.errors), notes=tuple(found.notes))
-    settled = threeway.settle(project, record)
+    standing = {
+        item.path: item.oid
+        for item in found.listing.outs
+        if item.pointer not in found.changed
+    }
+    settled = threeway.settle(project, record, standing)
     target = remote.located(project, os.environ)
     work = _compare(project, found.listing.outs, record, options)
     if not work.errors:
         _refuse_stashed(project, work)
     if work.errors:
         return HookResult(errors=tuple(work.errors), notes=tuple(found.notes + work.notes))
+    empty = bool(work.refresh) and committing.would_be_empty(
+        project, commit.index, staged=found.staged
+    )
     done = _refresh(project, target, commit, work, record, options)
     if done.errors:
         return HookResult(errors=tuple(done.errors), notes=tuple(found.notes + work.notes))
     errors, notes = _all_stored(project, target, found, work, done, record, options)
     _remember(project, target, work, done, record, settled, found, errors)
-    again = bool(done.staged) and commit.would_be_empty
+    again = bool(done.staged) and empty
     if again:
         notes.append(
             f"{len(done.staged)} pointers are staged ({done.staged[0]}); only data had changed: "

@@ -19,10 +19,12 @@ if TYPE_CHECKING:
 class Found:
     """The pointers of the commit, which of them it changes, and what is wrong with it.
 
+    ``staged``: the index differs from HEAD at all.
     ``cleared``: git objects that were looked at and need not be again.
     """
 
     listing: worktree.Listing
+    staged: bool = False
     changed: set[str] = field(default_factory=set)
     cleared: list[str] = field(default_factory=list)
     errors: list[MlreproError] = field(default_factory=list)
@@ -32,12 +34,10 @@ class Found:
 def look(project: Project, entries: Entries, commit: Commit) -> Found:
     """Look the index over for what the commit may not hold."""
     head = git.head(project)
-    staged = {
-        path: new
-        for status, _, new, path in git.staged_against(project, head, commit.index)
-        if status in "AMT"
-    }
+    changes = git.staged_against(project, head, commit.index)
+    staged = {path: new for status, _, new, path in changes if status in "AMT"}
     found = Found(worktree.in_index(project, entries))
+    found.staged = bool(changes)
     found.changed = {path for path in staged if worktree.is_pointer(path)}
     for error in found.listing.errors:
         if error.path in found.changed or error.code == "pointer-conflict":

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from mlrepro import git, pointer
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Mapping, Sequence
 
     from mlrepro import index
     from mlrepro.project import Project
@@ -44,22 +44,36 @@ def was_named(project: Project, pointer_name: str, oid: str) -> bool:
     return bool(found)
 
 
-def settle(project: Project, record: index.Record) -> list[index.Entry]:
+def settle(
+    project: Project, record: index.Record, standing: Mapping[str, str] | None = None
+) -> list[index.Entry]:
     """Advance ``synced`` of every entry whose pending commit was made; returns those entries.
 
     The commit is looked for in HEAD and in what HEAD was since (git's reflog), so that a branch
-    switched away from counts too.
+    switched away from counts too. ``standing``: what HEAD is known to name (path → hash).
     """
     waiting = [entry for entry in record.entries.values() if entry.pending]
     if not waiting:
         return []
-    head = git.head(project)
-    done = _made(project, waiting, [head] if head else [])
+    done = [entry for entry in waiting if _seen(entry, (standing or {}).get(entry.path, ""))]
+    waiting = [entry for entry in waiting if entry not in done]
+    head = git.head(project) if waiting else ""
+    done += _made(project, waiting, [head] if head else [])
     rest = [entry for entry in waiting if entry not in done]
     if rest:
         since = _reflog_since(project, {entry.base for entry in rest})
         done += _made(project, rest, [oid for oid in since if oid != head])
     return done
+
+
+def _seen(entry: index.Entry, named: str) -> bool:
+    """Advance the entry where ``named``, which a commit names, is one of its pending hashes."""
+    waiting = entry.pending.split()
+    if named not in waiting:
+        return False
+    at = waiting.index(named)
+    entry.synced, entry.pending = named, " ".join(waiting[at + 1 :])
+    return True
 
 
 def _made(

@@ -7,7 +7,7 @@ import stat as stat_module
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from mlrepro import engine, folder, git, ignore, index, pointer
+from mlrepro import dvcignore, engine, folder, git, index, pointer
 from mlrepro.errors import MlreproError, PathError, PointerError, PointerUnknown
 
 if TYPE_CHECKING:
@@ -170,12 +170,30 @@ def in_index(project: Project, entries: Entries) -> Listing:
                 errors.append(conflict(name))
             continue
         named[name] = entries.oid(at)
-    contents = git.blobs(project, named.values(), pointer.MAX_POINTER_BYTES)
+    contents = _contents(project, named)
     listing = read_pointers(
         project, ((name, oid, contents.get(oid, b"")) for name, oid in named.items())
     )
     listing.errors += errors
     return listing
+
+
+def _contents(project: Project, named: dict[str, str]) -> dict[str, bytes]:
+    """The texts of pointers by git object: from the worktree where they are just those.
+
+    That is nearly always so, and saves a git process.
+    """
+    contents: dict[str, bytes] = {}
+    for name, oid in named.items():
+        try:
+            with open(project.absolute(name), "rb") as file:
+                text = file.read(pointer.MAX_POINTER_BYTES)
+        except OSError:
+            continue
+        if git_oid(text) == oid:
+            contents[oid] = text
+    missing = [oid for oid in named.values() if oid not in contents]
+    return contents | git.blobs(project, missing, pointer.MAX_POINTER_BYTES)
 
 
 def at_revision(project: Project, revision: str) -> Listing:
@@ -283,22 +301,32 @@ def _hash(project: Project, paths: list[str], found: dict[str, Data], options: O
         found[absolute[path]].error = error
 
 
-def check_folder(project: Project, path: str, found: folder.Walk) -> None:
-    """Refuse what DVC would silently drop or follow: links, devices, repositories inside."""
-    if found.odd:
+def check_folder(path: str, found: folder.Walk, left_out: set[str]) -> None:
+    """Refuse what DVC would refuse, drop or follow: links, devices, repositories inside."""
+    for name in found.odd:
+        if name not in left_out:
+            raise PathError(
+                f"{path}/{name} is neither a file nor a folder (a link, a pipe, a device).",
+                "take it out of the folder, or name it in .dvcignore",
+                code="path-not-regular",
+                path=f"{path}/{name}",
+            )
+    for name in found.nested:
         raise PathError(
-            f"{path}/{found.odd[0]} is neither a file nor a folder (a link, a pipe, a device).",
-            "take it out of the folder, or name it in .dvcignore",
-            code="path-not-regular",
-            path=f"{path}/{found.odd[0]}",
-        )
-    if found.nested:
-        raise PathError(
-            f"{path}/{found.nested[0]} is a repository of its own inside a tracked folder.",
+            f"{path}/{name} is a repository of its own inside a tracked folder.",
             "move it out of the folder",
             code="path-nested-repository",
-            path=f"{path}/{found.nested[0]}",
+            path=f"{path}/{name}",
         )
+    for name in found.names:
+        if name.endswith(".dvcignore") and name not in left_out:
+            if os.path.basename(name) == ".dvcignore":
+                raise PathError(
+                    f"A .dvcignore file cannot lie in a tracked folder: {path}/{name}",
+                    "move its rules to a folder above",
+                    code="path-ignore-file",
+                    path=f"{path}/{name}",
+                )
 
 
 def _examine_folder(project: Project, data: Data, record: index.Record, options: Options) -> None:
@@ -333,7 +361,7 @@ def plan_folder(project: Project, path: str) -> FolderPlan:
     """List a folder and find which members have to be read. Raises PathError."""
     began = index.now_ns()
     try:
-        found = folder.walk(project.absolute(path))
+        found = folder.walk(project.root, path)
     except OSError as error:
         raise PathError(
             f"Cannot read {os.path.relpath(error.filename or path, project.root)}: "
@@ -344,9 +372,8 @@ def plan_folder(project: Project, path: str) -> FolderPlan:
     tree = folder.load(project.state_dir, path)
     if tree is not None and tree.oid and tree.is_same(found):
         return FolderPlan(found, tree.members(), [], tree.began_ns, tree)
-    out = ignore.left_out(project, path)
-    found.odd = [name for name in found.odd if name not in out]
-    check_folder(project, path, found)
+    out = dvcignore.left_out(project, path, found)
+    check_folder(path, found, out)
     known = tree.unchanged(found) if tree is not None else {}
     known = {name: oid for name, oid in known.items() if name not in out and oid != "0" * 32}
     fresh = [name for name in found.names if name not in known and name not in out]
