@@ -13,6 +13,7 @@ ARGS    ?=
 
 BIN    = $(VENV)/bin
 READY  = $(VENV)/ready
+FIND   = sh tools/find-python $(if $(PYTHON),"$(PYTHON)")
 PYTEST = $(BIN)/python -m pytest --numprocesses $(WORKERS) --maxprocesses 4 --dist worksteal
 
 # An environment that was moved, or whose interpreter is gone, is not ready however new it is.
@@ -60,7 +61,7 @@ dvc: $(READY)         ## save this project's own data: what its pre-commit entry
 	@$(BIN)/mlrepro track
 
 lock:                 ## write the lock files anew (UPGRADE=1: with the newest versions)
-	@UPGRADE='$(UPGRADE)' sh tools/lock "$$(sh tools/find-python $(PYTHON))"
+	@UPGRADE='$(UPGRADE)' sh tools/lock "$$($(FIND))"
 
 clean:                ## remove what can be made again, environments included
 	rm -rf .venv .venv-* .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache build dist
@@ -69,4 +70,4 @@ clean:                ## remove what can be made again, environments included
 # Made by whoever comes first, when two run at once; done in milliseconds when nothing changed but
 # the files' times, as after a checkout.
 $(READY): $(LOCK) requirements/build.lock pyproject.toml tools/bootstrap.py $(STALE)
-	@python="$$(sh tools/find-python $(PYTHON))" && "$$python" tools/bootstrap.py "$(VENV)" "$(LOCK)"
+	@python="$$($(FIND))" && "$$python" tools/bootstrap.py "$(VENV)" "$(LOCK)"
