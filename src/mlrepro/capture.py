@@ -105,6 +105,8 @@ def save(
         else:
             to_save.append(item)
     _save_files(project, target, store, to_save, record, options, result)
+    asked = {item.path: at for at, item in enumerate(wanted)}
+    result.saved.sort(key=lambda item: asked[item.target.path])
     if store is None and target.is_network:
         _send(project, target, result, options)
     _texts(project, result.saved)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from array import array
+from bisect import bisect_left
 from zlib import crc32
 
 from mlrepro.index import COARSE_NS, TICK_NS
@@ -11,8 +12,11 @@ from mlrepro.index import COARSE_NS, TICK_NS
 # On the hook's no-change path. A folder of 20,000 files is compared as two blocks of bytes (the
 # names, and five numbers a file), so that no object is made for a file that did not change.
 
-MAGIC = b"mlrepro tree 1\n"
+MAGIC = b"mlrepro tree 2\n"
+MAX_RULES_BYTES = 1 << 20
 NUMBERS = 5  # size, mtime_ns, ctime_ns, inode, device
+_REPOSITORIES = frozenset({".git", ".dvc", ".hg"})
+_FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 
 
 class Walk:
@@ -20,10 +24,10 @@ class Walk:
 
     ``names``: relative paths, sorted; ``numbers``: five a file, in that order; ``odd``: what is
     neither file nor folder; ``hollow``: folders without any file; ``nested``: ``.git`` and ``.dvc``
-    that lie inside. Links are not followed.
+    that lie inside; ``rules``: what ``.dvcignore`` files above say. Links are not followed.
     """
 
-    __slots__ = ("hollow", "names", "nested", "numbers", "odd")
+    __slots__ = ("hollow", "names", "nested", "numbers", "odd", "rules")
 
     def __init__(self) -> None:
         self.names: list[str] = []
@@ -31,6 +35,7 @@ class Walk:
         self.odd: list[str] = []
         self.hollow: list[str] = []
         self.nested: list[str] = []
+        self.rules = b""
 
     def __len__(self) -> int:
         return len(self.names)
@@ -40,18 +45,23 @@ class Walk:
         return sum(self.numbers[::NUMBERS])
 
 
-def walk(folder: str) -> Walk:
-    """List every regular file below ``folder``. Raises OSError where a part cannot be read."""
+def walk(root: str, path: str) -> Walk:
+    """List every regular file below the folder ``path`` of the worktree at ``root``.
+
+    Raises OSError where a part cannot be read.
+    """
+    folder = f"{root}/{path}"
     found = Walk()
-    rows: list[tuple[str, os.stat_result]] = []
-    _walk(folder, "", rows, found)
-    rows.sort(key=lambda row: row[0])
+    found.rules = rules_above(root, path)
     numbers: list[int] = []
-    for name, stat in rows:
-        found.names.append(name)
-        numbers += (
-            stat.st_size, stat.st_mtime_ns, stat.st_ctime_ns, stat.st_ino, _signed(stat.st_dev),
-        )  # fmt: skip
+    # What is next, last first: a folder to look into, or files seen but not yet in their place.
+    pending: list[tuple[str, tuple[list[str], list[int]] | None]] = [("", None)]
+    while pending:
+        prefix, files = pending.pop()
+        if files is None:
+            files = _in_order(prefix, *_look(folder, prefix, found), pending)
+        found.names += [prefix + name for name in files[0]] if prefix else files[0]
+        numbers += files[1]
     try:
         found.numbers = array("q", numbers)
     except OverflowError:  # inodes above 2**63: some network file systems
@@ -59,49 +69,109 @@ def walk(folder: str) -> Walk:
     return found
 
 
+def rules_above(root: str, path: str) -> bytes:
+    """The rules of the ``.dvcignore`` files from the root down to ``path``; b"" where none has any.
+
+    Each line has the depth of its file before it. Raises OSError for a file that cannot be read.
+    """
+    rules = []
+    parts = path.split("/")
+    for depth in range(len(parts)):
+        try:
+            with open("/".join((root, *parts[:depth], ".dvcignore")), "rb") as file:
+                text = file.read(MAX_RULES_BYTES)
+        except (FileNotFoundError, NotADirectoryError):
+            continue
+        for line in text.split(b"\n"):
+            rule = line.strip()
+            if rule and not rule.startswith(b"#"):
+                rules.append(b"%d %s" % (depth, rule))
+    return b"\n".join(rules)
+
+
 def _signed(number: int) -> int:
     return number if number < 1 << 63 else number - (1 << 64)
 
 
-def _walk(folder: str, prefix: str, rows: list[tuple[str, os.stat_result]], found: Walk) -> None:
-    before, below = len(rows), []
-    with os.scandir(folder) as items:
-        for item in items:
-            if item.is_file(follow_symlinks=False):
-                if item.name == ".git":
-                    found.nested.append(prefix + item.name)
-                    continue
-                try:
-                    rows.append((prefix + item.name, item.stat(follow_symlinks=False)))
-                except FileNotFoundError:
-                    continue  # gone between listing and looking: as if a moment later
-            elif item.is_dir(follow_symlinks=False):
-                if item.name in (".git", ".dvc", ".hg"):
-                    found.nested.append(prefix + item.name)
-                else:
-                    below.append((item.path, prefix + item.name))
+def _look(folder: str, prefix: str, found: Walk) -> tuple[list[str], list[int], list[str]]:
+    """One folder's own files in order, their numbers, and the folders in it."""
+    files: list[str] = []
+    numbers: list[int] = []
+    below: list[str] = []
+    try:
+        here = os.open(f"{folder}/{prefix}".rstrip("/") or "/", _FOLDER)
+    except FileNotFoundError:
+        if not prefix:
+            raise
+        return files, numbers, below  # gone between listing and looking: as if a moment later
+    try:
+        names = os.listdir(here)
+        names.sort()
+        look = os.stat
+        for name in names:
+            try:
+                now = look(name, dir_fd=here, follow_symlinks=False)
+            except FileNotFoundError:
+                continue
+            kind = now.st_mode & 0o170000
+            if kind == 0o100000 and name != ".git":
+                files.append(name)
+                numbers += (
+                    now.st_size, now.st_mtime_ns, now.st_ctime_ns, now.st_ino, now.st_dev,
+                )  # fmt: skip
+            elif kind == 0o100000 or (kind == 0o040000 and name in _REPOSITORIES):
+                found.nested.append(prefix + name)
+            elif kind == 0o040000:
+                below.append(name)
             else:
-                found.odd.append(prefix + item.name)
-    for path, name in below:
-        _walk(path, name + "/", rows, found)
-    if len(rows) == before and prefix and not below:
+                found.odd.append(prefix + name)
+    except OSError as error:
+        error.filename = f"{folder}/{prefix}"  # by itself it has a name without its folder, or none
+        raise
+    finally:
+        os.close(here)
+    if prefix and not files and not below:
         found.hollow.append(prefix[:-1])
+    return files, numbers, below
+
+
+def _in_order(
+    prefix: str,
+    files: list[str],
+    numbers: list[int],
+    below: list[str],
+    pending: list[tuple[str, tuple[list[str], list[int]] | None]],
+) -> tuple[list[str], list[int]]:
+    """The files that come before the first folder; the folders and the others become pending.
+
+    By their whole path: ``a.txt`` comes before ``a/b``, since "." comes before "/".
+    """
+    end = len(files)
+    for name in sorted(below, key=lambda name: name + "/", reverse=True):
+        at = bisect_left(files, name + "/", 0, end)
+        if at < end:
+            pending.append((prefix, (files[at:end], numbers[at * NUMBERS : end * NUMBERS])))
+        pending.append((f"{prefix}{name}/", None))
+        end = at
+    return files[:end], numbers[: end * NUMBERS]
 
 
 class Tree:
     """What the members of a folder were when they were hashed.
 
     ``path``: the folder; ``oid``: its listing's hash (``.dir``; "" where it is yet to be made);
-    ``names``, ``numbers``: as in
-    ``Walk``; ``oids``: 16 bytes a file, all zero for a file that ``.dvcignore`` leaves out;
-    ``began_ns``: when the hashing of the oldest of them began.
+    ``names``, ``numbers``, ``rules``: as in ``Walk``; ``odd``: what in it is no file of its own;
+    ``oids``: 16 bytes a file, all zero for a file that ``.dvcignore`` leaves out; ``began_ns``:
+    when the hashing of the oldest of them began.
     """
 
-    __slots__ = ("began_ns", "names", "numbers", "oid", "oids", "path")
+    __slots__ = ("began_ns", "names", "numbers", "odd", "oid", "oids", "path", "rules")
 
     def __init__(self, path: str, oid: str, found: Walk, oids: bytes, began_ns: int) -> None:
         self.path = path
         self.oid = oid
+        self.rules = found.rules
+        self.odd = found.odd + found.nested
         self.names = found.names
         self.numbers = found.numbers
         self.oids = oids
@@ -116,7 +186,9 @@ class Tree:
     def is_same(self, found: Walk) -> bool:
         """Whether every file is proven to be as it was hashed, and none came or went."""
         return (
-            self.names == found.names
+            self.rules == found.rules
+            and self.odd == found.odd + found.nested
+            and self.names == found.names
             and self.numbers == found.numbers
             and not self.racy(found.numbers)
         )
@@ -165,31 +237,39 @@ def load(state_dir: str, path: str) -> Tree | None:
     if not data.startswith(MAGIC) or data[len(MAGIC) : start] != b"%08x\n" % crc32(data[start:]):
         return None
     try:
-        header, names, rest = data[start:].split(b"\0\0", 2)
-        named, oid, began, count = header.decode("utf-8", "surrogateescape").split("\0")
+        line = data.index(b"\n", start)
+        began, count, oid, rules, odd_end, path_end, names_end = data[start:line].split(b" ")
+        body, many, odd_at = data[line + 1 :], int(count), int(odd_end)
+        at, numbers_at = int(path_end), int(names_end)
+        oids_at = numbers_at + many * NUMBERS * 8
         found = Walk()
-        found.names = names.decode("utf-8", "surrogateescape").split("\0") if names else []
-        width = int(count) * NUMBERS * 8
-        found.numbers.frombytes(rest[:width])
+        found.rules = bytes.fromhex(rules.decode())
+        found.odd = _names(body[:odd_at])
+        found.names = _names(body[at:numbers_at])
+        found.numbers.frombytes(body[numbers_at:oids_at])
+        whole = Tree(path, oid.decode(), found, body[oids_at:], int(began))
     except ValueError:
         return None
-    if named != path or len(found.names) != int(count) or len(rest) != width + 16 * int(count):
+    if body[odd_at:at] != os.fsencode(path) or len(found.names) != many or len(whole.oids) != 16 * many:
         return None
-    return Tree(path, oid, found, rest[width:], int(began))
+    return whole
+
+
+def _names(data: bytes) -> list[str]:
+    return data.decode("utf-8", "surrogateescape").split("\0") if data else []
 
 
 def save(state_dir: str, tree: Tree) -> None:
     """Keep the tree, in one step."""
     target = tree_file(state_dir, tree.path)
     os.makedirs(os.path.dirname(target), exist_ok=True)
-    header = "\0".join((tree.path, tree.oid, str(tree.began_ns), str(len(tree.names))))
-    body = b"\0\0".join(
-        (
-            header.encode("utf-8", "surrogateescape"),
-            "\0".join(tree.names).encode("utf-8", "surrogateescape"),
-            tree.numbers.tobytes() + tree.oids,
-        )
+    odd, path, names = (
+        text.encode("utf-8", "surrogateescape")
+        for text in ("\0".join(tree.odd), tree.path, "\0".join(tree.names))
     )
+    ends = (len(odd), len(odd + path), len(odd + path + names))
+    header = f"{tree.began_ns} {len(tree.names)} {tree.oid} {tree.rules.hex()} %d %d %d\n" % ends
+    body = b"".join((header.encode(), odd, path, names, tree.numbers.tobytes(), tree.oids))
     from mlrepro import durable  # not needed where nothing changed
 
     data = MAGIC + b"%08x\n" % crc32(body) + body

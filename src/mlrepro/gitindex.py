@@ -8,6 +8,8 @@ from struct import unpack_from
 
 # The format is git's own: Documentation/gitformat-index.txt (versions 2, 3 and 4). A kind that is
 # not read here (SHA-256, a split or a sparse index) is answered with None: ask git instead.
+# The checksum at the end is not compared, as git itself does only in fsck: what git will commit is
+# what these bytes say.
 
 ASSUME_VALID, EXTENDED, STAGE, NAME = 0x8000, 0x4000, 0x3000, 0x0FFF
 EMPTY_BLOB = bytes.fromhex("e69de29bb2d1d6434b8b29ae775ad8c2e48c5391")
@@ -82,6 +84,8 @@ def _read_entries(data: bytes, version: int, count: int) -> tuple[Entries | None
         begin = at + (64 if flags & EXTENDED else 62)
         if version == 4:
             strip, begin = _varint(data, begin)
+            if strip > len(name):
+                return None, at
             end = data.index(b"\0", begin)
             name = name[: len(name) - strip] + data[begin:end]
             following = end + 1

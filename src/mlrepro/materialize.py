@@ -325,7 +325,7 @@ def _after_folder(
 ) -> None:
     base = project.absolute(plan.item.path)
     try:
-        walked = folder.walk(base)
+        walked = folder.walk(project.root, plan.item.path)
     except OSError:
         return
     before = plan.data.tree.unchanged(walked) if plan.data.tree is not None else {}

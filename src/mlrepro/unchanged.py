@@ -81,7 +81,7 @@ def _is_in_order(project: Project, target: Remote, entry: Entry, entries: Entrie
         if tree is None or tree.oid != entry.oid:
             return False
         try:
-            return tree.is_same(folder.walk(path))
+            return tree.is_same(folder.walk(project.root, entry.path))
         except OSError:
             return False
     return entry.is_unchanged(stat)

@@ -8,6 +8,7 @@ from contextlib import contextmanager
 
 from mlrepro import durable
 from mlrepro.dvc import transfer
+from mlrepro.dvc.ignoring import left_out as left_out
 from mlrepro.dvc.inprocess import calling, opened, version as version
 from mlrepro.dvc.lane import Session as Session
 from mlrepro.dvc.pointers import (

@@ -1,0 +1,85 @@
+"""DVC is the oracle: what mlrepro writes is what ``dvc add`` and ``dvc push`` write, byte for byte."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import Phase, given, settings, strategies as st
+
+pytest.register_assert_rewrite("oracle")
+
+from oracle import Pair, Side  # noqa: E402
+
+_number = itertools.count()
+
+
+@pytest.fixture(scope="module")
+def template(tmp_path_factory: pytest.TempPathFactory) -> Side:
+    return Side.make(tmp_path_factory.mktemp("template") / "side")
+
+
+def pair_of(template: Side, tmp_path: Path) -> Pair:
+    base = tmp_path / str(next(_number))
+    return Pair(template.copy(base / "ours"), template.copy(base / "theirs"), base)
+
+
+@pytest.fixture
+def pair(template: Side, tmp_path: Path) -> Pair:
+    return pair_of(template, tmp_path)
+
+
+PIECES = ("a", "b", "data", "Z", " ", "  ", ".", "-", "#", "!", "[x]", "*", "?", "'", '"', "\\", ":",
+          "é", "e\u0301", "日本", "🙂", "\t", "~", "&", "%", "{", "}", "@", "`", "|", ">", "=", ",",
+          "0", "1e3", "null", "yes", "- ", "\u2028", "\u00a0")  # fmt: skip
+RESERVED = (".", "..", ".git", ".dvc", ".hg", ".gitignore", ".dvcignore", "dvc.yaml", "dvc.lock")
+
+
+def _fit(name: str) -> bool:
+    return (
+        name not in RESERVED
+        and not name.endswith(".dvc")
+        and not name.startswith(".git")
+        and len(name.encode()) < 80
+    )
+
+
+names = st.lists(st.sampled_from(PIECES), min_size=1, max_size=4).map("".join).filter(_fit)
+contents = st.sampled_from(
+    [b"", b"\n", b"id,value\n1,one\n", b"id,value\r\n1,one\r\n", b"\r", bytes(range(256)), b"\0" * 99]
+) | st.binary(max_size=40)
+folders: Any = st.recursive(
+    st.dictionaries(names, contents, min_size=1, max_size=4),
+    lambda inner: st.dictionaries(names, contents | inner, min_size=1, max_size=3),
+    max_leaves=6,
+)
+trees = st.dictionaries(names, contents | folders, min_size=1, max_size=3)
+
+
+def few(**more: Any) -> Any:
+    return settings(max_examples=10, derandomize=True, phases=(Phase.generate,), **more)
+
+
+def check_tree(pair: Pair, tree: dict[str, Any], executable: bool) -> None:
+    marked = frozenset(list(tree)[:1]) if executable else frozenset()
+    pair.put(tree, marked)
+    pair.track(*tree)
+    pair.assert_alike()
+    pair.assert_dvc_content(tree)
+    pair.assert_we_are_content()
+
+
+@few()
+@given(tree=trees, executable=st.booleans())
+def test_any_tree(template: Side, tmp_path: Path, tree: dict[str, Any], executable: bool) -> None:
+    check_tree(pair_of(template, tmp_path), tree, executable)
+
+
+@pytest.mark.slow
+@settings(max_examples=300)
+@given(tree=trees, executable=st.booleans())
+def test_many_trees(template: Side, tmp_path: Path, tree: dict[str, Any], executable: bool) -> None:
+    check_tree(pair_of(template, tmp_path), tree, executable)
