@@ -73,7 +73,7 @@ class Hooked(Repo):
         )
         return Run(done.returncode, done.stdout, done.stderr)
 
-    def bare_git(self, *args: str, env: Mapping[str, str]) -> str:
+    def bare_git(self, *args: str, env: Mapping[str, str]) -> tuple[int, str]:
         """Git in a session without a terminal, with this environment and nothing else in it."""
         done = subprocess.run(
             ["git", *args],
@@ -85,8 +85,7 @@ class Hooked(Repo):
             check=False,
             start_new_session=True,
         )
-        assert done.returncode == 0, done.stdout + done.stderr
-        return done.stdout + done.stderr
+        return done.returncode, done.stdout + done.stderr
 
     def commits(self, *args: str, **how: Any) -> Run:
         """``git commit`` that has to succeed, and never by way of a bug."""
@@ -111,6 +110,15 @@ class Hooked(Repo):
         """A change that has nothing to do with data, staged."""
         self.write(name, content)
         self.git("add", name)
+
+    def leave_pointer_unstaged(self) -> None:
+        """The pointer names the data as it is, but is not staged; nor is a.py; README.md is."""
+        self.edit("first edit")
+        done = self.mlrepro("track")
+        assert done.exit_code == 0, done.stderr
+        self.git("reset", "--quiet")
+        self.write("a.py", "one = 2\n")
+        self.stage()
 
     def unhooked(self, *args: str) -> str:
         """A git command during which no hook runs."""

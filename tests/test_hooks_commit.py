@@ -28,9 +28,7 @@ def test_a_commit_of_data_alone_says_again_and_then_is_good(hooked: Hooked, flag
 
 
 @pytest.mark.parametrize("flags", [("--allow-empty", "-m", "data"), ("--amend", "--no-edit")])
-def test_a_commit_that_may_be_empty_is_good_at_once(
-    hooked: Hooked, flags: tuple[str, ...]
-) -> None:
+def test_a_commit_that_may_be_empty_is_good_at_once(hooked: Hooked, flags: tuple[str, ...]) -> None:
     hooked.edit()
     hooked.commits(*flags)
     assert hooked.is_good(), hooked.explain()
@@ -47,17 +45,8 @@ def test_unstaged_code_stays_unstaged(hooked: Hooked) -> None:
     assert hooked.status == " M a.py\n"
 
 
-def _pointer_unstaged(repo: Hooked) -> None:
-    """The pointer names the data as it is, but is not staged; nor is a.py; README.md is."""
-    repo.edit("first edit")
-    assert repo.mlrepro("track").exit_code == 0
-    repo.git("reset", "--quiet")
-    repo.write("a.py", "one = 2\n")
-    repo.stage()
-
-
 def test_an_unstaged_pointer_is_committed_too(hooked: Hooked) -> None:
-    _pointer_unstaged(hooked)
+    hooked.leave_pointer_unstaged()
     hooked.commits("-m", "readme")
     assert hooked.is_good(), hooked.explain()
     assert hooked.status == " M a.py\n"
@@ -65,7 +54,7 @@ def test_an_unstaged_pointer_is_committed_too(hooked: Hooked) -> None:
 
 
 def test_an_unstaged_pointer_that_is_behind_is_committed_too(hooked: Hooked) -> None:
-    _pointer_unstaged(hooked)
+    hooked.leave_pointer_unstaged()
     hooked.edit("second edit")
     hooked.commits("-m", "readme")
     assert hooked.is_good(), hooked.explain()
@@ -136,13 +125,13 @@ def test_commit_as_a_graphical_program_makes_it(hooked: Hooked) -> None:
     hooked.edit()
     hooked.stage()
     tools = {name: os.environ[name] for name in ("GIT_CONFIG_GLOBAL", "GIT_CONFIG_NOSYSTEM")}
-    told = hooked.bare_git("commit", "-m", "readme", env={"PATH": "/usr/bin:/bin", **tools})
-    assert hooked.is_good(), told + hooked.explain()
+    code, told = hooked.bare_git("commit", "-m", "readme", env={"PATH": "/usr/bin:/bin", **tools})
+    assert code == 0 and hooked.is_good(), told + hooked.explain()
 
 
 @pytest.mark.parametrize("edited", [False, True], ids=["", "edited meanwhile"])
 def test_a_rejected_message_loses_nothing(hooked: Hooked, edited: bool) -> None:
-    hook = hooked.write(".git/hooks/commit-msg", "#!/bin/sh\ngrep -q TICKET \"$1\"\n")
+    hook = hooked.write(".git/hooks/commit-msg", '#!/bin/sh\ngrep -q TICKET "$1"\n')
     hook.chmod(0o755)
     hooked.edit("first edit")
     hooked.stage()

@@ -49,6 +49,14 @@ def current(project: Project, environ: Mapping[str, str]) -> Commit:
     return Commit(index, tuple(indexes), False)
 
 
+def is_by_hand(environ: Mapping[str, str]) -> bool:
+    """Whether a hook framework runs us outside of a commit (``pre-commit run``).
+
+    It hands on what git tells a hook, and git names the index to every hook that precedes a commit.
+    """
+    return environ.get("PRE_COMMIT") == "1" and not environ.get("GIT_INDEX_FILE")
+
+
 def would_be_empty(project: Project, index: str, *, staged: bool) -> bool:
     """Whether git has decided that there is nothing to commit, and will not look again after us.
 
@@ -162,8 +170,7 @@ def stashed_names(environ: Mapping[str, str]) -> set[str]:
 
 
 def _patches(environ: Mapping[str, str]) -> list[str]:
-    home = environ.get("HOME", "")
-    caches = environ.get("XDG_CACHE_HOME") or os.path.join(home, ".cache")
+    caches = environ.get("XDG_CACHE_HOME") or os.path.expanduser("~/.cache")
     places = [
         environ.get("PRE_COMMIT_HOME") or os.path.join(caches, "pre-commit"),
         environ.get("PREK_HOME") or os.path.join(caches, "prek"),

@@ -37,8 +37,9 @@ def serve(project: Project, name: str, args: list[str]) -> int:
         return _merge(project, args)
     with progress.StreamReporter(sys.stderr) as reporter:
         result = _run(project, name, args, reporter)
-    for line in result.notes:
-        print(f"mlrepro: {line}", file=sys.stderr)
+    for line in (*result.notes, result.again):
+        if line:
+            print(f"mlrepro: {line}", file=sys.stderr)
     for error in result.errors:
         print(f"error: {error.message}", file=sys.stderr)
         if error.hint:

@@ -42,8 +42,10 @@ def run(project: Project, options: Options) -> HookResult:
     """Make the index that is about to be committed name the data of the worktree.
 
     Blob first, pointer second, index last: where one fails, nothing after it has changed, and the
-    commit is refused.
+    commit is refused. Does nothing where a hook framework was started by hand, not by a commit.
     """
+    if committing.is_by_hand(os.environ):
+        return HookResult()
     commit = committing.current(project, os.environ)
     if commit.is_foreign:
         return HookResult(
@@ -74,16 +76,18 @@ def run(project: Project, options: Options) -> HookResult:
         return HookResult(errors=tuple(done.errors), notes=tuple(found.notes + work.notes))
     errors, notes = _all_stored(project, target, found, work, done, record, options)
     _remember(project, target, work, done, record, settled, found, errors)
-    again = bool(done.staged) and empty
-    if again:
-        notes.append(
-            f"{len(done.staged)} pointers are staged ({done.staged[0]}); only data had changed: "
-            "run the same command again to commit."
-        )
     return HookResult(
         errors=tuple(errors),
         notes=tuple(found.notes + work.notes + done.notes + notes),
-        again=again,
+        again=_again(done.staged) if empty and done.staged else "",
+    )
+
+
+def _again(staged: list[str]) -> str:
+    more = f" and {len(staged) - 1} more" if len(staged) > 1 else ""
+    return (
+        f"only data had changed; {staged[0]}{more} is staged now: run the same command again to "
+        "commit."
     )
 
 

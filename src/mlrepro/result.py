@@ -62,10 +62,13 @@ class Result:
 
 @dataclass(frozen=True)
 class HookResult(Result):
-    """What a git hook has to say: ``notes`` never stop git, ``errors`` and ``again`` do."""
+    """What a git hook has to say: ``notes`` never stop git, ``errors`` and ``again`` do.
+
+    ``again``: all is done, but git will see it only when the same command is run again.
+    """
 
     notes: tuple[str, ...] = ()
-    again: bool = False
+    again: str = ""
     never_fails: bool = False
 
     @property

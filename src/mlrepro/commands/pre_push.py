@@ -32,9 +32,14 @@ def parse(text: bytes) -> list[Ref]:
     refs = []
     for line in text.decode("utf-8", "surrogateescape").splitlines():
         fields = line.split(" ")
-        if len(fields) == 4 and fields[1].strip("0"):
+        if len(fields) == 4 and fields[1].strip("0") and _is_name(fields[1] + fields[3]):
             refs.append(Ref(*fields))
     return refs
+
+
+def _is_name(text: str) -> bool:
+    """Whether it can be what git calls objects by."""
+    return not set(text) - set("0123456789abcdef")
 
 
 def run(project: Project, args: Sequence[str], stdin: bytes, options: Options) -> HookResult:

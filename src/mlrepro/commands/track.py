@@ -6,8 +6,19 @@ import os
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from mlrepro import capture, durable, git, ignore, index, naming, pipeline, precommit, remote, worktree
-from mlrepro.errors import MlreproError
+from mlrepro import (
+    capture,
+    durable,
+    git,
+    ignore,
+    index,
+    naming,
+    pipeline,
+    precommit,
+    remote,
+    worktree,
+)
+from mlrepro.errors import MlreproError, Refused
 from mlrepro.result import Options, Result
 
 if TYPE_CHECKING:
@@ -64,7 +75,8 @@ def run(project: Project, paths: Sequence[str], options: Options) -> TrackResult
         # `make dvc` as a hook framework calls it: the rules of a commit hold, not those of a user
         # who asks for every edit to be taken.
         hooked = precommit.run(project, options)
-        return TrackResult(errors=hooked.errors, notes=hooked.notes)
+        again = [Refused(hooked.again, code="commit-again")] if hooked.again else []
+        return TrackResult(errors=(*hooked.errors, *again), notes=hooked.notes)
     record = index.load(project.state_dir)
     target = remote.located(project, os.environ, write=not options.dry_run)
     chosen = naming.chosen(project, paths, record) if paths else naming.everything(project, record)
