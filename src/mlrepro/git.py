@@ -223,6 +223,19 @@ def stage(project: Project, names: Iterable[str], indexes: Sequence[str] = ("",)
             )  # fmt: skip
 
 
+def is_as_staged(project: Project, name: str) -> bool:
+    """Whether git tracks this file and it is as it was staged."""
+    if not listed(project, [name]):
+        return False
+    code, _ = process.run_code(
+        ["git", "diff", "--quiet", "--no-ext-diff", "--", name],
+        cwd=project.root,
+        env=LITERAL,
+        ok=(0, 1),
+    )
+    return code == 0
+
+
 def listed(project: Project, names: Sequence[str]) -> set[str]:
     """Which of these paths git tracks; a folder counts where git tracks any file in it."""
     if not names:
@@ -243,17 +256,21 @@ def untracked(project: Project, pattern: str) -> list[str]:
     return paths(process.run(argv, cwd=project.root, env=env))
 
 
-def ignored(project: Project, names: Sequence[str]) -> dict[str, tuple[str, str]]:
+def ignored(
+    project: Project, names: Sequence[str], *, worktree: str = ""
+) -> dict[str, tuple[str, str]]:
     """Which of these paths git's rules hide: path → (the file of the rule, the rule).
 
-    A path that a ``!`` rule brings back is not hidden and not in the answer.
+    A path that a ``!`` rule brings back is not hidden and not in the answer. ``worktree`` is
+    another folder whose ignore files are to count.
     """
     if not names:
         return {}
+    place = [f"--git-dir={project.git_dir}", f"--work-tree={worktree}"] if worktree else []
     # check-ignore knows no literal pathspecs; behind "./" nothing in a path is magic to it.
     code, data = process.run_code(
-        ["git", "check-ignore", "-z", "-v", "--no-index", "--stdin"],
-        cwd=project.root,
+        ["git", *place, "check-ignore", "-z", "-v", "--no-index", "--stdin"],
+        cwd=worktree or project.root,
         input=joined("./" + name for name in names),
         env={**LITERAL, "GIT_LITERAL_PATHSPECS": "0"},
         ok=(0, 1),

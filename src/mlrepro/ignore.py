@@ -48,24 +48,29 @@ def rule(name: str) -> str:
     return "/" + escaped
 
 
+def top_rule(path: str) -> str:
+    """The rule that names exactly ``path`` from the top of the repository."""
+    return "".join(rule(part) for part in path.split("/"))
+
+
 def keep_out(
     project: Project, outs: Sequence[str], known: Sequence[Change] = (), *, top: bool = False
 ) -> list[Change]:
     """What to add so that git ignores the data at ``outs`` (relative to the root).
 
-    As DVC does: one rule for each, in the ``.gitignore`` beside it, where no rule hides it yet.
+    As DVC does: one rule for each, in the ``.gitignore`` beside it, where no rule of the repository
+    hides it yet; a rule of this clone or this user alone does not count, since others lack it.
     ``known`` are changes already planned, which this goes on from; with ``top`` the rules go into
     the ``.gitignore`` at the root.
     """
     planned = {change.file: change for change in known}
-    hidden = git.ignored(project, outs)
+    hidden = _hidden(project, outs, planned) if planned else git.ignored(project, outs)
     for out in outs:
-        if out in hidden:
+        if out in hidden and _is_own(hidden[out][0]):
             continue
         folder, _, name = out.rpartition("/")
         file = folder + "/.gitignore" if folder and not top else ".gitignore"
-        parts = out.split("/") if top else [name]
-        _add(project, planned, file, ["".join(rule(part) for part in parts)])
+        _add(project, planned, file, [top_rule(out) if top else rule(name)])
     return list(planned.values())
 
 
@@ -89,58 +94,84 @@ def bring_back(
 ) -> list[Change]:
     """What to add so that git no longer ignores these pointers and the ignore files beside them.
 
-    Without ``siblings`` the files themselves only, each by its own name.
+    Without ``siblings`` the files themselves only, each by its own name. An ignore file that is
+    changed is itself brought back.
     Where a folder is hidden, it is opened just so far that the pointers in it can be seen: its
     other contents stay hidden. A rule of the user's is never changed.
     """
-    beside = (
-        {os.path.join(os.path.dirname(pointer), ".gitignore") for pointer in pointers}
-        if siblings
-        else set()
-    )
-    wanted = list(dict.fromkeys([*pointers, *sorted(beside)]))
+    beside = [os.path.join(os.path.dirname(pointer), ".gitignore") for pointer in pointers]
+    named = list(dict.fromkeys([*pointers, *(sorted(beside) if siblings else ())]))
     planned = {change.file: change for change in known}
-    levels: dict[str, None] = {}
-    for name in wanted:
-        parts = name.split("/")
-        for depth in range(1, len(parts)):
-            levels["/".join(parts[:depth])] = None
-    # A folder that is hidden hides all below it, whatever they say: open from the top down.
-    hidden = git.ignored(project, [*(level + "/" for level in levels), *wanted])
-    if not hidden:
-        return list(planned.values())
-    opened: set[str] = set()
-    for level in levels:
-        if level + "/" in hidden and _hidden_itself(hidden, level, opened):
-            file = _file_for(hidden[level + "/"][0])
-            where = _within(file, level)
-            _add(project, planned, file, [f"!/{where}/", f"/{where}/*"])
-            opened.add(level)
-    for name in wanted:
-        if name not in hidden:
+    if not git.ignored(project, named) and not planned:
+        return []
+    while True:
+        wanted = list(dict.fromkeys([*named, *planned]))
+        levels = dict.fromkeys(level for name in wanted for level in _levels(name))
+        # A folder that is hidden hides all below it, whatever they say: open from the top down. A
+        # rule in a folder counts only once that is open, so each step is looked at anew.
+        hidden = _hidden(project, [*levels, *wanted], planned)
+        shut = [level for level in levels if level in hidden]
+        if shut:
+            highest = min(level.count("/") for level in shut)
+            for level in shut:
+                if level.count("/") == highest:
+                    file = _file_for(hidden[level][0])
+                    where = _within(file, level)
+                    _add(project, planned, file, [f"!/{where}/", f"/{where}/*"])
             continue
-        folder = os.path.dirname(name)
-        file = _file_for(hidden[name][0])
-        where = _within(file, name)
-        if name.endswith(".dvc"):
-            inner = _within(file, folder) if folder else ""
-            where = f"{inner}/*.dvc" if inner else "*.dvc"
-        _add(project, planned, file, [f"!/{where}"])
-    return list(planned.values())
+        hidden_names = [name for name in wanted if name in hidden]
+        if not hidden_names:
+            return list(planned.values())
+        for name in hidden_names:
+            file = _file_for(hidden[name][0])
+            where = _within(file, name)
+            if siblings and name.endswith(".dvc"):
+                inner = _within(file, os.path.dirname(name)) if "/" in where else ""
+                where = f"{inner}/*.dvc" if inner else "*.dvc"
+            _add(project, planned, file, [f"!/{where}"])
 
 
-def _hidden_itself(hidden: dict[str, tuple[str, str]], level: str, opened: set[str]) -> bool:
-    """Whether ``level`` has to be opened: by its own rule, or as part of a folder just opened."""
-    parent = os.path.dirname(level)
-    return not parent or parent not in opened or level + "/" in hidden
+def _levels(name: str) -> list[str]:
+    """Every folder above ``name``, from the top down."""
+    parts = name.split("/")
+    return ["/".join(parts[:depth]) for depth in range(1, len(parts))]
+
+
+def _hidden(
+    project: Project, names: Sequence[str], planned: dict[str, Change]
+) -> dict[str, tuple[str, str]]:
+    """Which of these git would ignore, were the planned changes made: as ``git.ignored``.
+
+    Git answers for a worktree of nothing but the ignore files that have a say, as they would be,
+    and the folders on the way, since many rules are for folders only.
+    """
+    import tempfile
+
+    levels = dict.fromkeys(level for name in names for level in _levels(name))
+    files = dict.fromkeys(os.path.join(level, ".gitignore") for level in ("", *levels))
+    with tempfile.TemporaryDirectory(prefix="mlrepro-") as scratch:
+        for folder in (*levels, *(os.path.dirname(file) for file in planned)):
+            os.makedirs(os.path.join(scratch, folder), exist_ok=True)
+        for name in names:
+            if os.path.isdir(project.absolute(name)):
+                os.makedirs(os.path.join(scratch, name), exist_ok=True)
+        for file in (*files, *planned):
+            text = planned[file].after if file in planned else text_of(project.absolute(file))
+            if text:
+                with open(os.path.join(scratch, file), "wb") as copy:
+                    copy.write(text.encode("utf-8", "surrogateescape"))
+        return git.ignored(project, names, worktree=scratch)
+
+
+def _is_own(source: str) -> bool:
+    """Whether a rule's file is one of the repository's, which a clone has too."""
+    inside = not os.path.isabs(source) and not source.startswith("..")
+    return inside and os.path.basename(source) == ".gitignore"
 
 
 def _file_for(source: str) -> str:
     """The ignore file in which to answer a rule: the same where it is the repository's own."""
-    inside = not os.path.isabs(source) and not source.startswith("..")
-    if inside and os.path.basename(source) == ".gitignore":
-        return source
-    return ".gitignore"  # outranks .git/info/exclude and the user's own file
+    return source if _is_own(source) else ".gitignore"  # outranks info/exclude, the user's own file
 
 
 def _within(file: str, name: str) -> str:
@@ -151,11 +182,24 @@ def _within(file: str, name: str) -> str:
 
 
 def _add(project: Project, planned: dict[str, Change], file: str, lines: list[str]) -> None:
+    """Plan lines at the end of an ignore file, where they have its last word."""
     change = planned.get(file) or Change(file, read(project, file), ())
-    present = set(change.before.splitlines()) if not lines[0].startswith("!") else set()
-    fresh = tuple(line for line in lines if line not in present and line not in change.added)
-    if fresh:
-        planned[file] = replace(change, added=change.added + fresh)
+    if lines[0] in change.added:
+        raise PathError(
+            f"The line {lines[0]} in {file} does not do what it should.",
+            f"look at the rules in {file}",
+            code="ignore-failed",
+            path=file,
+        )
+    planned[file] = replace(change, added=(*change.added, *lines))
+
+
+def text_of(path: str) -> str:
+    """The text of an ignore file as git takes it: "" for one that is absent or a link."""
+    if os.path.islink(path) or not os.path.isfile(path):
+        return ""
+    with open(path, encoding="utf-8", errors="surrogateescape", newline="") as file:
+        return file.read()
 
 
 def read(project: Project, file: str) -> str:
@@ -168,8 +212,11 @@ def read(project: Project, file: str) -> str:
             code="path-symlink",
             path=file,
         )
-    try:
-        with open(path, encoding="utf-8", errors="surrogateescape", newline="") as text:
-            return text.read()
-    except FileNotFoundError:
-        return ""
+    if os.path.isdir(path):
+        raise PathError(
+            f"{file} is a folder, where git has its rules.",
+            f"mv {file} {file}.away",
+            code="path-not-regular",
+            path=file,
+        )
+    return text_of(path)

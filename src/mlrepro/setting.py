@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 
-# `make` may run where the PATH is bare: `init` leaves the interpreter's place in git's configuration.
+# `make` may run where the PATH is bare: `init` leaves the interpreter's place in git's config.
 MAKE_TARGET = """\
 .PHONY: dvc
 dvc: ## store tracked data, refresh and stage its pointers
@@ -26,7 +26,7 @@ ENTRY = """\
 
 def makefile(text: str) -> tuple[str, str]:
     """A Makefile with a target ``dvc``: (the new text, what to tell the user; "" for nothing)."""
-    if re.search(r"^dvc\s*:(?!=)", text, re.MULTILINE):
+    if re.search(r"^(?:[^\s:#=][^:#=\n]*\s)?dvc(?:\s[^:#=\n]*)?:(?!:?=)", text, re.MULTILINE):
         if "mlrepro" in text:
             return text, ""
         return text, "Makefile has a target dvc of its own: let it run `mlrepro track`"
@@ -36,24 +36,30 @@ def makefile(text: str) -> tuple[str, str]:
 
 def pre_commit_config(text: str) -> tuple[str, str]:
     """A ``.pre-commit-config.yaml`` with the entry ``dvc``; as ``makefile``."""
-    if re.search(r"^\s*(- )?id:\s*['\"]?(dvc|mlrepro-pre-commit)['\"]?\s*(#.*)?$", text, re.MULTILINE):
+    ours = r"^\s*(- +)?id:\s*['\"]?(dvc|mlrepro-pre-commit)['\"]?\s*(#.*)?$"
+    if re.search(ours, text, re.MULTILINE):
         return text, ""
     if not text.strip():
         return "repos:\n" + _indented(ENTRY, 2), ""
     advice = "add to the list repos: in .pre-commit-config.yaml:\n" + ENTRY
-    keys = [
-        (match.group(1), match.end(), match.group(2).strip())
-        for match in re.finditer(r"^([A-Za-z_]+):(.*)$", text, re.MULTILINE)
-    ]
-    if not keys or keys[-1][0] != "repos":
+    keys = list(re.finditer(r"^([A-Za-z_]+):(.*)$", text, re.MULTILINE))
+    at = next((place for place, key in enumerate(keys) if key[1] == "repos"), -1)
+    if at < 0 or re.search(r"^(---|\.\.\.)", text[keys[0].start() :], re.MULTILINE):
         return text, advice
-    _, end, rest = keys[-1]
-    if rest == "[]":
-        return text[: end - 2].rstrip() + "\n" + _indented(ENTRY, 2), ""
-    first = re.search(r"^( *)- ", text[end:], re.MULTILINE)
+    start, rest = keys[at].end(), keys[at][2].strip()
+    end = keys[at + 1].start() if at + 1 < len(keys) else len(text)
+    if rest == "[]" and not text[start:end].strip():
+        return f"{text[: keys[at].start()]}repos:\n{_indented(ENTRY, 2)}{text[start:].lstrip()}", ""
+    first = re.search(r"^( *)- ", text[start:end], re.MULTILINE)
     if (rest and not rest.startswith("#")) or first is None:
         return text, advice
-    return text.rstrip("\n") + "\n" + _indented(ENTRY, len(first.group(1))), ""
+    # Behind the last line of the list; comments at the margin belong to what follows.
+    *_, last = re.finditer(r"^[^#\r\n].*$", text[start:end], re.MULTILINE)
+    newline = "\r\n" if "\r\n" in text else "\n"
+    entry = _indented(ENTRY, len(first.group(1))).replace("\n", newline)
+    at = start + last.end()
+    head, tail = text[:at].rstrip("\r"), text[at:].lstrip("\r")
+    return f"{head}{newline}{entry}{tail.removeprefix(chr(10))}", ""
 
 
 def _indented(block: str, width: int) -> str:

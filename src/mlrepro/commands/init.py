@@ -5,7 +5,7 @@ from __future__ import annotations
 import importlib.util
 import os
 import sys
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from mlrepro import (
@@ -24,12 +24,14 @@ from mlrepro import (
 )
 from mlrepro.errors import ConfigError, ProcessError, StoreError, UsageError
 from mlrepro.result import Options, Result
+from mlrepro.scaffold import SETTINGS, Scaffold, in_the_way
+from mlrepro.store import Store
 
 if TYPE_CHECKING:
     from mlrepro.project import Project
     from mlrepro.remote import Remote
 
-SETTINGS = (".dvc/config", ".dvc/.gitignore", ".dvcignore")  # belong into git, whoever made them
+MAKEFILES = ("GNUmakefile", "makefile", "Makefile")  # the first of these is what make reads
 KINDS = ("pre-commit", "git", "none")
 
 
@@ -56,37 +58,6 @@ class InitResult(Result):
         }
 
 
-@dataclass(slots=True)
-class _Work:
-    """The files to write, gathered first, so that a dry run knows them and nothing is half done."""
-
-    project: Project
-    dry_run: bool
-    created: list[str] = field(default_factory=list)
-    changed: list[str] = field(default_factory=list)
-    advice: list[str] = field(default_factory=list)
-
-    def read(self, name: str) -> str | None:
-        """The text of a file of the repository, None where it is absent."""
-        path = self.project.absolute(name)
-        if not os.path.lexists(path):
-            return None
-        with open(path, encoding="utf-8", errors="surrogateescape", newline="") as file:
-            return file.read()
-
-    def write(self, name: str, text: str) -> None:
-        """Give a file this text, and remember whether it was made or changed."""
-        before = self.read(name)
-        if before == text:
-            return
-        if name not in self.created:
-            (self.created if before is None else self.changed).append(name)
-        if not self.dry_run:
-            path = self.project.absolute(name)
-            os.makedirs(os.path.dirname(path), exist_ok=True)
-            durable.write_atomic(path, text.encode("utf-8", "surrogateescape"))
-
-
 def run(start: str, *, store: str | None, hooks: str | None, options: Options) -> InitResult:
     """Set up the repository that ``start`` lies in.
 
@@ -98,19 +69,20 @@ def run(start: str, *, store: str | None, hooks: str | None, options: Options) -
     if kind not in KINDS:
         raise UsageError(f"--hooks takes one of {', '.join(KINDS)}, not {kind}.")
     project = places.find(start, os.environ)
-    work = _Work(project, options.dry_run)
+    work = Scaffold(project, dry_run=options.dry_run)
     if hooks == "none" and os.path.isdir(project.dvc_dir):
         removed = install.uninstall(project, dry_run=options.dry_run)
         work.changed += [_shown(project, path) for path in removed]
         if not options.dry_run:
             install.uninstall_driver(project)
+    ignore.read(project, ".gitignore")  # refused now, before anything is made, if it is no file
     url = _url(work, store)
     _dvc(work)
     target = _remote(work, url, explicit=store is not None)
     _store(work, target, explicit=store is not None)
-    _ignore_files(work, target)
     _project_files(work, kind)
-    _stage(work)
+    _ignore_files(work, target)
+    work.stage()
     names = () if kind == "none" else _hooks(work, kind)
     return InitResult(
         root=project.root,
@@ -127,7 +99,7 @@ def _shown(project: Project, path: str) -> str:
     return os.path.relpath(path, project.root)
 
 
-def _url(work: _Work, store: str | None) -> str:
+def _url(work: Scaffold, store: str | None) -> str:
     """Where the store is to be: as asked for, as the config says, or as the template has it."""
     project = work.project
     present = work.read("config/config.py")
@@ -181,25 +153,32 @@ def _refuse_secret(url: str) -> None:
         )
 
 
-def _dvc(work: _Work) -> None:
-    """DVC's own folder, where there is none."""
+def _dvc(work: Scaffold) -> None:
+    """DVC's own folder, where there is none, or where an earlier run did not get to its end."""
     project = work.project
-    if os.path.isdir(project.dvc_dir):
+    here = [name for name in SETTINGS if os.path.lexists(project.absolute(name))]
+    if ".dvc/config" in here and ".dvc/.gitignore" in here:
         return
+    _apply(work, ignore.bring_back(project, list(SETTINGS), siblings=False))
     if work.dry_run:
-        work.created += [".dvc/.gitignore", ".dvc/config", ".dvcignore"]
+        work.created += [name for name in SETTINGS if name not in here and name not in work.created]
         return
-    hidden = ignore.bring_back(project, [".dvc/config", ".dvcignore"], siblings=False)
-    work.created += dvc.init(project.root)
-    _apply(work, hidden)
+    if os.path.lexists(project.dvc_dir) and not os.path.isdir(project.dvc_dir):
+        raise in_the_way(".dvc")
+    os.makedirs(project.dvc_dir, exist_ok=True)  # DVC takes rules for folders as for what is there
+    dvc.init(project.root)
+    if not os.path.lexists(project.absolute(".dvc/.gitignore")):  # DVC thought it not necessary
+        work.write(".dvc/.gitignore", "/config.local\n/tmp\n/cache\n")
+    made = (name for name in SETTINGS if name not in (*here, *work.created))
+    work.created += [name for name in made if os.path.lexists(project.absolute(name))]
 
 
-def _apply(work: _Work, changes: list[ignore.Change]) -> None:
+def _apply(work: Scaffold, changes: list[ignore.Change]) -> None:
     for change in changes:
         work.write(change.file, change.after)
 
 
-def _remote(work: _Work, url: str, *, explicit: bool) -> Remote:
+def _remote(work: Scaffold, url: str, *, explicit: bool) -> Remote:
     """The default remote: the one that is there, or ``storage`` registered now."""
     project = work.project
     text = work.read(".dvc/config") or ""
@@ -225,8 +204,9 @@ def _remote(work: _Work, url: str, *, explicit: bool) -> Remote:
         work.write(".dvc/config", text)
     if work.dry_run:
         return present if present is not None and present.url else _planned(project, url)
-    if explicit and "://" not in url and os.path.isdir(url):
-        remote.set_local(project, remote.of(project, os.environ).name, {"url": url})
+    now = remote.of(project, os.environ)
+    if explicit and now.url != url.removeprefix("file://"):  # what this clone had noted for itself
+        remote.set_local(project, now.name, {"url": url})
     return remote.located(project, os.environ)
 
 
@@ -250,11 +230,13 @@ def _portable(project: Project, url: str) -> str:
     return os.path.relpath(url, project.dvc_dir)
 
 
-def _store(work: _Work, target: Remote, *, explicit: bool) -> None:
+def _store(work: Scaffold, target: Remote, *, explicit: bool) -> None:
     """The store's folder and marker. One that was there before and is gone is not made anew."""
+    project = work.project
+    if target.store is not None and not os.path.lexists(target.url):
+        _with_the_main_worktree(project, target)
     if target.store is None or work.dry_run:
         return
-    project = work.project
     if not explicit:
         place, was = remote.known(project)
         if was and place == target.store.root:
@@ -268,6 +250,8 @@ def _store(work: _Work, target: Remote, *, explicit: bool) -> None:
     fresh = not os.path.isdir(target.store.root)
     remote.remember(project, target.store, target.store.create())
     remote.located(project, os.environ)
+    if target.found_in == "main":
+        _exclude(project, os.path.relpath(target.store.root, project.main_root))
     if fresh and git.head(project) and worktree.in_worktree(project).outs:
         work.advice.append(
             "the store is new and empty, but this repository has data: copy the store from where "
@@ -275,17 +259,36 @@ def _store(work: _Work, target: Remote, *, explicit: bool) -> None:
         )
 
 
-def _ignore_files(work: _Work, target: Remote) -> None:
-    """The store out of git, and no rule that hides pointers or settings from it."""
+def _with_the_main_worktree(project: Project, target: Remote) -> None:
+    """Have a store inside the repository made in its main worktree: a linked one may be removed."""
+    if target.relative and project.main_root != project.root:
+        place = os.path.normpath(os.path.join(project.main_root, ".dvc", target.relative))
+        target.url, target.store, target.found_in = place, Store(place), "main"
+
+
+def _exclude(project: Project, name: str) -> None:
+    """Keep the store out of git in the main worktree, whatever commit that has checked out."""
+    line = ignore.top_rule(name)
+    path = os.path.join(project.common_dir, "info", "exclude")
+    text = ignore.text_of(path)
+    if line not in text.splitlines():
+        os.makedirs(os.path.dirname(path), exist_ok=True)
+        gap = "" if not text or text.endswith("\n") else "\n"
+        durable.write_atomic(path, f"{text}{gap}{line}\n".encode("utf-8", "surrogateescape"))
+
+
+def _ignore_files(work: Scaffold, target: Remote) -> None:
+    """The store out of git, and no rule that hides from it pointers, settings or what was made."""
     project = work.project
-    wanted = ["config/config.py", ".dvc/config", ".dvc/.gitignore", ".dvcignore"]
     pointers = []
     if os.path.isdir(project.dvc_dir):
         pointers = [item.pointer for item in worktree.in_worktree(project).outs]
-    probe = _data_probe(project)
-    changes = ignore.bring_back(project, [*pointers, *probe])
+    changes = ignore.bring_back(project, [*pointers, *_data_probe(project)])
+    wanted = list(dict.fromkeys(["config/config.py", *SETTINGS, *work.created]))
     changes = ignore.bring_back(project, wanted, changes, siblings=False)
     store = target.store.root if target.store is not None else ""
+    if target.found_in == "main":  # as seen from where this commit is checked out in the main one
+        store = os.path.normpath(os.path.join(project.dvc_dir, target.relative))
     if store.startswith(project.root + os.sep):
         name = os.path.relpath(store, project.root)
         if not git.listed(project, [name]):
@@ -303,9 +306,10 @@ def _data_probe(project: Project) -> list[str]:
     return [] if inside.startswith("..") else [os.path.normpath(f"{inside}/data.csv.dvc")]
 
 
-def _project_files(work: _Work, kind: str) -> None:
-    text, advice = setting.makefile(work.read("Makefile") or "")
-    work.write("Makefile", text)
+def _project_files(work: Scaffold, kind: str) -> None:
+    makefile = next((name for name in MAKEFILES if work.read(name) is not None), "Makefile")
+    text, advice = setting.makefile(work.read(makefile) or "")
+    work.write(makefile, text)
     work.advice += [advice] if advice else []
     present = work.read("requirements.txt")
     if present is not None:
@@ -319,24 +323,7 @@ def _project_files(work: _Work, kind: str) -> None:
         work.advice += [advice] if advice else []
 
 
-def _stage(work: _Work) -> None:
-    """Stage what was made; a file of the user's that was changed only where it was staged as is."""
-    project = work.project
-    if work.dry_run:
-        return
-    entries = git.entries(project)
-    made = [*work.created, *(name for name in SETTINGS if name not in work.created)]
-    hidden = git.ignored(project, made)
-    names = [
-        name
-        for name in made
-        if name not in hidden and os.path.isfile(project.absolute(name))
-    ]
-    names += [name for name in work.changed if entries.find(os.fsencode(name)) >= 0]
-    git.stage(project, names)
-
-
-def _hooks(work: _Work, kind: str) -> tuple[str, ...]:
+def _hooks(work: Scaffold, kind: str) -> tuple[str, ...]:
     """Our plain hooks, and with ``pre-commit`` the framework above them."""
     project = work.project
     install.install(project, dry_run=work.dry_run)
@@ -346,7 +333,7 @@ def _hooks(work: _Work, kind: str) -> tuple[str, ...]:
     return install.HOOKS
 
 
-def _framework(work: _Work) -> None:
+def _framework(work: Scaffold) -> None:
     """``pre-commit install``: it finds our hook and calls it first, as its ``.legacy`` one."""
     project = work.project
     if git.setting(project, "core.hooksPath"):
