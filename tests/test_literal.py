@@ -1,22 +1,17 @@
-"""Reading a Python file as text: the same values as running it, and never more work than asked."""
+"""Reading a Python file as text gives what running it would give, or gives the name up."""
 
 from __future__ import annotations
 
 import os
 import warnings
-import warnings
-from collections.abc import Iterator
 from pathlib import PurePath, PurePosixPath
 from types import ModuleType
 from unittest.mock import patch
 
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
+from hypothesis import given, strategies as st
 
-from mlrepro import literal
-from mlrepro.errors import ConfigError
-from mlrepro.literal import Names, decode, read_names
+from mlrepro.literal import Names, read_names
 
 FILE = "/home/me/project/config/config.py"
 NAMES = {"A", "B", "C", "D", "E"}
@@ -194,8 +189,8 @@ PROGRAMS = {
     "unpacking": "A, (B, C) = 'a', ['b', 'c']\n[D, E] = A, B\n",
     "condition known": "A = 'x'\nif A == 'x':\n  B = 1\nelif A:\n  B = 2\nelse:\n  B = 3\n",
     "elif": "if getenv('NOT_SET'):\n  B = 1\nelif getenv('STORE'):\n  B = 2\nelse:\n  B = 3\n",
-    "type checking": "if TYPE_CHECKING:\n  A = missing\nelse:\n  A = 1\nif not typing.TYPE_CHECKING:\n"
-    "  B = 2\n",
+    "type checking": "if TYPE_CHECKING:\n  A = missing\nelse:\n  A = 1\n"
+    "if not typing.TYPE_CHECKING:\n  B = 2\n",
     "main": "A = 1\nif __name__ == '__main__':\n  A = 2\n",
     "try": "try:\n  import os\n  A = Path('/a')\nexcept OSError:\n  A = None\nelse:\n  B = A\n"
     "finally:\n  C = 1\n",
@@ -206,7 +201,8 @@ PROGRAMS = {
     "functions inside": "def f():\n  A = 2\nclass C:\n  A = 3\nA = 1\n",
     "side effects": "import logging\nA = Path('/a')\nlogging.getLogger('x').setLevel(30)\n"
     "A.exists()\nassert A\n",
-    "star imports": "from os.path import *\nfrom pathlib import *\nA = join('a', 'b')\nB = Path(A)\n",
+    "star imports": "from os.path import *\nfrom pathlib import *\n"
+    "A = join('a', 'b')\nB = Path(A)\n",
     "scalars are compared as in Python": "A = 1 == True\nB = Path('a') == 'a'\nC = 'x' != 'y'\n",
     "windows line ends": "A = 1\r\nB = (\r\n  'x'\r\n)\r\n",
     "not indexed": "A = [1, 2]\nB = A[0] if A else None\nfor A2 in []:\n  pass\nelse:\n  pass\n",
@@ -269,6 +265,8 @@ UNREADABLE = {
     "A = 1\ndef f():\n  global A\n  A = 2\nf()": "global",
     "A = 1\nglobals()['A'] = 2": "not read",
     "A = 1\nglobals().update(A=2)": "not read",
+    "A = 1\ng = globals()\ng['A'] = 2": "not read",
+    "A = 1\nfill(globals())": "not read",
     "A = 1\nexec('A = 2')": "not read",
     "A = 1\nif f():\n  exec('A = 2')": "condition",
     "A, B = f()": "f is not assigned",
@@ -319,6 +317,7 @@ def test_a_name_survives_what_does_not_concern_it() -> None:
         "logger = logging.getLogger()\nlogger.handlers[0] = mlflow.Handler()\n"
         "for d in [A]:\n  d.mkdir()\n"
         "try:\n  A.mkdir()\nexcept OSError:\n  pass\n"
+        "keys = [k for k, v in globals().items() if k.isupper()]\nE = globals()['A']\n"
         "C = os.environ['NOT_SET'].strip()\nD = os.environ['STORE']\n"
     )
     assert found.values == {"A": PurePosixPath("/a"), "B": {"version": 1}, "D": "/mnt/store"}
@@ -333,125 +332,10 @@ def test_a_star_import_is_told_of() -> None:
     assert read("from settings import *\nA = 1").unreadable["*"].line == 1
 
 
-BOMBS = {
-    "text times": "A = 'a' * 10**9",
-    "list times": "A = [1] * 10**9",
-    "power": "A = 10 ** 10 ** 10",
-    "power of a power": "A = 9 ** 60\nB = A ** 60",
-    "long number": f"A = 0x{'f' * 100_000}",
-    "shift": "A = 1 << 10**9",
-    "doubling text": "A = 'aaaa'\n" + "A = A + A\n" * 60,
-    "doubling list": "A = ['aaaa']\n" + "A = A + A\n" * 60,
-    "doubling in place": "A = ['aaaa']\n" + "A += A\n" * 60,
-    "doubling nested": "A = ['aaaa']\n" + "A = [A, A]\n" * 60,
-    "doubling tuple key": "A = ('a',)\n" + "A = (A, A)\n" * 60 + "B = {A: 1}\n",
-    "doubling f-string": "A = 'aaaa'\n" + "A = f'{A}{A}'\n" * 60,
-    "doubling format": "A = 'aaaa'\n" + "A = '{0}{0}'.format(A)\n" * 60,
-    "doubling percent": "A = 'aaaa'\n" + "A = '%s%s' % (A, A)\n" * 60,
-    "doubling join": "A = 'aaaa'\n" + "A = A.join([A, A])\n" * 60,
-    "doubling replace": "A = 'aaaa'\n" + "A = A.replace('a', A)\n" * 60,
-    "doubling path": "from pathlib import Path\nA = Path('aaaa')\n" + "A = A / A\n" * 60,
-    "width in f-string": "A = f'{1:1000000000}'",
-    "width in a name": "W = '9' * 1\nA = f'{1:{999999999}}'",
-    "width in percent": "A = '%1000000000s' % 1",
-    "width in format": "A = '{:1000000000}'.format(1)",
-    "itself inside": "A = []\nA += [A]\nA.append(A)\n",
-    "nested lists": "A = []\n" + "A = [A]\n" * 20_000,
-    "nested parents": "from pathlib import Path\nA = Path('" + "a/" * 30_000 + "').parents",
-    "long text": f"A = '{'a' * 70_000}'",
-    "many values": "A = [" + "1," * 20_000 + "]",
-}
-
-
-@pytest.mark.parametrize("source", BOMBS.values(), ids=list(BOMBS))
-def test_a_bomb_is_given_up(source: str) -> None:
-    found = read(source)
-    assert "A" in found.unreadable or len(str(found.values["A"])) < 100_000
-
-
-BROKEN = {
-    "syntax": ("A = 1\nB = = 2\n", "line 2"),
-    "NUL": ("A = 1\0\n", ""),
-    "undecodable": ("A = 1\nB = '\udcff'\n", "line 2"),
-    "too large": ("#" * (literal.MAX_SOURCE + 1), "256 KiB"),
-    "conflict": ("A = 1\n<<<<<<< ours\nA = 2\n", "line 2"),
-    "long decimal": (f"A = {'9' * 100_000}", "line 1"),
-    "brackets": ("A = " + "(" * 100_000, ""),
-    "lists": ("A = " + "[" * 5_000 + "]" * 5_000, ""),
-    "signs": ("A = " + "-" * 100_000 + "1", ""),
-    "work": ("A = [" + "1," * 9_000 + "]\n" + "A = A + []\n" * 2_000, ""),
-}
-
-
-@pytest.mark.parametrize(("source", "where"), BROKEN.values(), ids=list(BROKEN))
-def test_a_file_that_cannot_be_read_is_an_error(source: str, where: str) -> None:
-    with pytest.raises(ConfigError) as caught:
-        read(source)
-    assert caught.value.code == "config-syntax"
-    assert caught.value.path == "config/config.py"
-    assert where in caught.value.message
-    assert "\n" not in caught.value.message
-
-
-@pytest.mark.parametrize(
-    "source",
-    [
-        "A = " + "+".join(["'a'"] * 50_000),
-        "A = x" + ".a" * 50_000,
-        "A = x" + "()" * 20_000,
-        "if a:\n  A = 1\n" + "elif a:\n  A = 2\n" * 5_000,
-        "".join("  " * n + f"if 1:\n{'  ' * n}  A{n} = 1\n" for n in range(90)),
-        "A = " + "not " * 3_000 + "1",
-        "A = " + "[" * 90 + "]" * 90,
-        "A = f'" + "{f'" * 1 + "'}" * 1 + "'",
-    ],
-    ids=["sum", "attributes", "calls", "elif", "blocks", "not", "lists", "f-strings"],
-)
-def test_depth_is_bounded(source: str) -> None:
-    try:
-        found = read(source)
-    except ConfigError as error:
-        assert error.code == "config-syntax"
-    else:
-        assert found.values or "A" in found.unreadable
-
-
-@pytest.mark.parametrize(
-    ("data", "value"),
-    [
-        (b"\xef\xbb\xbfA = 'caf\xc3\xa9'", "café"),
-        (b"# -*- coding: latin-1 -*-\nA = 'caf\xe9'", "café"),
-        (b"#!/usr/bin/python\n# vim: set fileencoding=utf-8 :\nA = 'caf\xc3\xa9'", "café"),
-        (b"A = 'x'\r\n", "x"),
-    ],
-)
-def test_a_file_is_decoded_as_it_declares(data: bytes, value: str) -> None:
-    assert read(decode(data)).values == {"A": value}
-
-
-@pytest.mark.parametrize(
-    ("data", "where"),
-    [
-        (b"# coding: no-such-thing\n", "line 1"),
-        (b"# coding: punycode\nA = 1\n", "line 1"),
-        (b"# coding: utf-7\nA = 1\n", "line 1"),
-        (b"\xef\xbb\xbf# coding: latin-1\n", "line 1"),
-        (b"A = 1\nB = '\xff'\n", "line 2"),
-        (b"#\n#\n#\nB = '\xff'\n", "line 4"),
-        (b"A" * (literal.MAX_SOURCE + 1), "256 KiB"),
-    ],
-)
-def test_an_encoding_that_is_not_kept_is_an_error(data: bytes, where: str) -> None:
-    with pytest.raises(ConfigError) as caught:
-        decode(data)
-    assert caught.value.code == "config-syntax"
-    assert where in caught.value.message
-
-
 _NAMES = st.sampled_from(["A", "B", "C"])
 _LEAVES = st.one_of(
     st.integers(-3, 3).map(repr), st.text("ab/.~%{}", max_size=3).map(repr), _NAMES,
-    st.sampled_from(["None", "True", "[]", "{}", "()", "Path('/a')", "__file__", "getenv('STORE')"]),
+    st.sampled_from(["None", "True", "[]", "{}", "()", "Path('/a')", "__file__"]),
 )  # fmt: skip
 
 
@@ -496,7 +380,6 @@ _STATEMENTS = st.one_of(
 )
 
 
-@settings(max_examples=100, deadline=None)
 @given(st.lists(_STATEMENTS, max_size=6))
 def test_no_value_is_ever_wrong(statements: list[str]) -> None:
     # Each statement stands in a block of its own, so that those after one that fails run too.

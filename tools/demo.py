@@ -143,18 +143,23 @@ class Demo:
         return found
 
     def compare(self, version: str) -> None:
-        """Hold every file against what was there at ``version``, and show each."""
+        """Hold every file against what was there at ``version``; show those that ever change."""
         then, now = self.versions[version], self.md5s()
-        print(f"\n  {'file':<28} {'md5 at ' + version:<33} md5 now")
+        print(f"\n  {'file':<29} {'md5 at ' + version:<33} md5 now")
+        quiet = 0
         for name in sorted(then | now):
             before, after = then.get(name, "(not there)"), now.get(name, "(not there)")
             same = before == after
-            print(f"  {name:<28} {before:<33} {after:<33} {'the same' if same else 'DIFFERENT'}")
             self.compared += 1
             if same:
                 self.compared_bytes += (self.folder / name).stat().st_size
             else:
                 self.different.append(f"{name} at {version}")
+            if same and len({md5s.get(name) for md5s in self.versions.values()}) == 1:
+                quiet += 1
+                continue
+            print(f"  {name:<29} {before:<33} {after:<33} {'the same' if same else 'DIFFERENT'}")
+        print(f"  and {quiet} files that no version changes: the same\n")
 
 
 def main() -> int:
@@ -164,17 +169,19 @@ def main() -> int:
     keep = parser.parse_args().keep
     began = time.monotonic()
     top = Path(tempfile.mkdtemp(prefix="mlrepro-demo-")).resolve()
+    proven = False
     try:
         demo = Demo(top)
         first_version(demo)
         two_changes(demo)
         elsewhere(demo)
+        proven = conclude(demo, time.monotonic() - began)
     finally:
-        if keep:
-            print(f"\nAll of it is still in {top}")
+        if keep or not proven:
+            print(f"\nAll of it is still in {top}", flush=True)
         else:
             shutil.rmtree(top, ignore_errors=True)
-    return conclude(demo, time.monotonic() - began)
+    return 0 if proven else 1
 
 
 def first_version(demo: Demo) -> None:
@@ -238,19 +245,19 @@ def elsewhere(demo: Demo) -> None:
     demo.run("mlrepro verify --all --deep")
 
 
-def conclude(demo: Demo, seconds: float) -> int:
-    """Say what was proven, or what was not."""
+def conclude(demo: Demo, seconds: float) -> bool:
+    """Say what was proven, or what was not; gives back whether it was."""
     if demo.different:
         print(f"\nNOT PROVEN: {len(demo.different)} of {demo.compared} files came back different:")
         for name in demo.different:
             print(f"  {name}")
-        return 1
+        return False
     print(
         f"\nProven: {len(demo.versions)} commits brought back in a clone, {demo.compared} of"
         f" {demo.compared} files ({demo.compared_bytes:,} bytes) equal by md5 to what was there;"
         f" {seconds:.1f} s."
     )
-    return 0
+    return True
 
 
 if __name__ == "__main__":

@@ -26,6 +26,8 @@ _FORMS = (
     'as in BLOB_STORE = Path(__file__).parent.parent / "stores" / "blob"'
 )
 
+_SET_IT = 'set it, or give a value to use where it is not: os.environ.get("NAME", "value")'
+
 # What `mlrepro init` writes where there is no config/config.py.
 TEMPLATE = '''\
 """Where this project keeps its things. mlrepro reads this file as text and never runs it."""
@@ -184,7 +186,7 @@ def _not_read(name: str, stopped: Unreadable) -> ConfigError:
     return ConfigError(
         f"{name} cannot be read from {CONFIG_FILE} line {stopped.line}: {stopped.source} "
         f"({stopped.reason}).",
-        _FORMS,
+        _SET_IT if stopped.reason.endswith("is not set") else _FORMS,
         code="config-unreadable",
         path=CONFIG_FILE,
     )

@@ -109,9 +109,8 @@ def load(dvc_dir: str, environ: Mapping[str, str]) -> DvcConfig:
             known = _PATH_KEYS.get(section.partition(" ")[0], ())
             merged = sections.setdefault(section, {})
             for key, value in values.items():
-                if key in known:
-                    value = _resolve(os.path.dirname(path), value, environ)
-                merged[key] = value
+                is_path = key in known
+                merged[key] = _resolve(os.path.dirname(path), value, environ) if is_path else value
                 levels[section, key] = level
     return DvcConfig(dvc_dir, sections, levels)
 

@@ -67,6 +67,7 @@ def set_values(text: str, section: str, values: Mapping[str, str | None]) -> str
         if line.section == wanted and line.key in todo:
             new = todo.pop(line.key)
             if new is None:
+                indent = _indent(line.text)
                 continue
             out.extend([line.text] if new == line.value else _changed(line, new, end))
         else:

@@ -98,6 +98,7 @@ def joined(parts: Iterable[str], separator: str = "") -> str:
 
 
 def bounded(text: str) -> str:
+    """The text, unless it is too long (NotRead)."""
     if len(text) > MAX_TEXT:
         raise NotRead("the text is too long")
     return text
@@ -294,12 +295,6 @@ def _items(value: Value) -> list[Value]:
     return list(value)
 
 
-def truth(value: Value) -> bool:
-    if isinstance(value, Symbol):
-        raise NotRead(f"{value.name} is not a plain value")
-    return bool(value)
-
-
 PATH_CLASSES = frozenset(
     f"pathlib.{name}" for name in ("Path", "PosixPath", "PurePath", "PurePosixPath")
 )
@@ -315,11 +310,11 @@ CONSTANTS: dict[str, Value] = {
 }
 
 _FUNCTIONS: dict[str, Callable[..., Value]] = {
-    "bool": truth,
+    "bool": bool,
     "float": _float,
     "int": _integer,
     "len": lambda value: len(_items(value)),
-    "list": lambda value: _items(value),
+    "list": _items,
     "os.fspath": _fspath,
     "os.path.abspath": _absolute,
     "os.path.basename": _of_path(posixpath.basename),

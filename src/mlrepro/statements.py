@@ -12,7 +12,6 @@ from mlrepro.expression import Expressions
 from mlrepro.purecalls import NotRead, Symbol, Value, Variables
 
 MAX_NESTING = 25  # blocks inside one another
-
 MAX_CHAIN = 50  # links of name.part[0].part
 
 _ANY = "*"  # stands for every name
@@ -20,6 +19,10 @@ _ENVIRON = "os.environ"  # stands for all environment variables
 _DOTENV = ".env"  # stands for those that are not set
 _DYNAMIC = frozenset({"exec", "globals", "locals"})
 _PURE = frozenset({"copy", "count", "get", "index", "items", "keys", "values"})
+# What these hold is not part of the module's own run, or was looked at as a whole.
+_CLOSED = (
+    ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef, ast.Lambda, ast.Import, ast.ImportFrom,
+)  # fmt: skip
 _MAY_RAISE = "an exception may have come before it"
 # What `from … import *` binds, for the modules that are known.
 _STARS = {"os": os.__all__, "os.path": os.path.__all__, "pathlib": pathlib.__all__}
@@ -272,31 +275,48 @@ def _effects(nodes: Iterable[ast.AST]) -> Iterator[tuple[str, bool, int]]:
     """What the syntax may bind or change: name, whether only changed in place, line."""
     todo: list[tuple[ast.AST, int]] = [(node, getattr(node, "lineno", 0)) for node in nodes]
     while todo:
-        node, line = todo.pop()
-        line = getattr(node, "lineno", line)
-        if isinstance(node, (ast.Import, ast.ImportFrom)):
-            for alias in node.names:
-                yield alias.asname or alias.name.partition(".")[0], False, line
+        node, around = todo.pop()
+        line = getattr(node, "lineno", around)
+        for name, changed in _own_effects(node):
+            yield name, changed, line
+        if _only_reads_globals(node):
             continue
-        if isinstance(node, ast.Name):
-            if node.id in _DYNAMIC:
-                yield _ANY, False, line
-            elif _is_target(node):
-                yield node.id, False, line
-        elif isinstance(node, ast.Call):
-            last = _last_name(node)
-            if "dotenv" in last:
-                yield _DOTENV, False, line
-            elif last not in _PURE:
-                yield _owner(node.func), True, line
-        elif isinstance(node, (ast.Subscript, ast.Attribute)) and _is_target(node):
-            yield _owner(node), True, line
-        for attribute in ("name", "rest"):  # except … as name, case name, def name, class name
-            name = getattr(node, attribute, None)
-            if isinstance(name, str):
-                yield name, False, line
-        if not isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef, ast.Lambda)):
+        if not isinstance(node, _CLOSED):
             todo += [(child, line) for child in ast.iter_child_nodes(node)]
+
+
+def _own_effects(node: ast.AST) -> Iterator[tuple[str, bool]]:
+    """As ``_effects``, for one node without what is inside it."""
+    if isinstance(node, (ast.Import, ast.ImportFrom)):
+        for alias in node.names:
+            yield alias.asname or alias.name.partition(".")[0], False
+    elif isinstance(node, ast.Name):
+        if node.id in _DYNAMIC:
+            yield _ANY, False
+        elif _is_target(node):
+            yield node.id, False
+    elif isinstance(node, ast.Call):
+        last = _last_name(node)
+        if "dotenv" in last:
+            yield _DOTENV, False
+        elif last not in _PURE:
+            yield _owner(node.func), True
+    elif isinstance(node, (ast.Subscript, ast.Attribute)) and _is_target(node):
+        yield _owner(node), True
+    for attribute in ("name", "rest"):  # except … as name, case name, def name, class name
+        name = getattr(node, attribute, None)
+        if isinstance(name, str):
+            yield name, False
+
+
+def _only_reads_globals(node: ast.AST) -> bool:
+    """Whether a node is such as ``globals().items()`` or ``globals()[name]``, which set nothing."""
+    inner: ast.AST | None = None
+    if isinstance(node, ast.Subscript) and not _is_target(node):
+        inner = node.value
+    elif isinstance(node, ast.Call) and not node.args and isinstance(node.func, ast.Attribute):
+        inner = node.func.value if node.func.attr in _PURE else None
+    return isinstance(inner, ast.Call) and _last_name(inner) in ("globals", "locals")
 
 
 def _is_target(node: ast.Name | ast.Attribute | ast.Subscript) -> bool:

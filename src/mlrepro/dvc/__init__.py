@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from typing import Any, NoReturn
 
 from mlrepro import durable
-from mlrepro.dvc import transfer
+from mlrepro.dvc import bounds, transfer
 from mlrepro.dvc.ignoring import left_out as left_out
 from mlrepro.dvc.inprocess import calling, opened, version as version
 from mlrepro.dvc.lane import Session as Session
@@ -66,6 +67,14 @@ def init(root: str) -> list[str]:
     return [name for name in made if os.path.lexists(os.path.join(root, name))]
 
 
+def read_yaml(text: bytes, refuse: Callable[[str], NoReturn], most: int = 1 << 20) -> Any:
+    """What a YAML text holds, of at most ``most`` characters; ``refuse(why)`` raises for a bad one.
+
+    DVC itself is neither needed nor imported.
+    """
+    return bounds.load(text, most, refuse, aliases=True)
+
+
 @contextmanager
 def session(root: str) -> Iterator[Session]:
     """One DVC repository, opened once for all that is done within; for one thread.
@@ -85,11 +94,8 @@ def session(root: str) -> Iterator[Session]:
             _open.pop()
 
 
-def lock_outs(
-    root: str, lock: bytes, name: str = "dvc.lock", pipeline: bytes = b""
-) -> list[LockOut]:
+def lock_outs(lock: bytes, name: str = "dvc.lock", pipeline: bytes = b"") -> list[LockOut]:
     """The outputs with a blob that a ``dvc.lock`` names: see pointers.parse_lock."""
-    del root  # the texts say it all; other commits than the one checked out are read so too
     return parse_lock(lock, name, pipeline)
 
 

@@ -2,14 +2,46 @@
 
 from __future__ import annotations
 
+import io
 import re
-from typing import Any
+from collections.abc import Callable
+from typing import Any, NoReturn
 
 DEEPEST = 40  # levels of nesting; the parser's time grows with their square, and worse
 MAX_ALIASES = 32  # an alias of a list of aliases of lists…: with each level twice as much
 MAX_MERGED_ALIASES = 8  # merging copies at once what an alias only names
+_NOT_YAML = (ArithmeticError, AttributeError, LookupError, RecursionError, TypeError, ValueError)
 _BRACKET = re.compile(r"[\[\]{}]")
 _ALIAS = re.compile(r"(?:^|[\s\[{,])\*[^\s\]},]", re.MULTILINE)
+
+
+def load(
+    text: bytes, most: int, refuse: Callable[[str], NoReturn], *, aliases: bool = False
+) -> Any:
+    """What a YAML text of at most ``most`` characters holds, read so that none can take long.
+
+    Needs no DVC. ``refuse(why)`` raises, and is called for what is too large, not UTF-8, not YAML,
+    nested too deeply or, without ``aliases``, uses an anchor or alias.
+    """
+    try:
+        words = text[: most + 1].decode("utf-8")
+    except UnicodeDecodeError:
+        refuse("it is not UTF-8 text")
+    problem = problem_of(words, most)
+    if problem:
+        refuse(problem)
+    from ruamel.yaml import YAML
+    from ruamel.yaml.error import YAMLError
+
+    yaml: Any = YAML(typ="safe", pure=True)
+    yaml.Composer = composer(refuse, aliases)
+    try:
+        return yaml.load(io.StringIO(words))
+    except (YAMLError, *_NOT_YAML) as error:
+        problem = str(getattr(error, "problem", None) or type(error).__name__)
+        mark = getattr(error, "problem_mark", None)
+        line = f" (line {mark.line + 1})" if mark is not None else ""
+        refuse(f"it is not YAML: {problem}{line}")
 
 
 def problem_of(text: str, most: int, aliases: int = MAX_ALIASES) -> str:

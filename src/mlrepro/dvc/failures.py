@@ -143,7 +143,7 @@ def translate(error: BaseException, *, remote: str = "", path: str = "") -> Mlre
 
 def plain(error: BaseException) -> str:
     """What an exception says, as one line without colours, passwords and DVC's addresses."""
-    text = " ".join(_COLOUR.sub("", str(error)).split())
+    text = " ".join(_COLOUR.sub("", str(error)).split()).removeprefix("config file error: ")
     text = _SECRET.sub(r"\1***@", _ADVICE.sub("", text)).strip()
     return text[:_LONGEST] or type(error).__name__
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import atexit
-import io
 import logging
 import os
 import shutil
@@ -14,7 +13,7 @@ from contextlib import ExitStack, contextmanager
 from typing import Any
 
 from mlrepro import durable
-from mlrepro.dvc import bounds
+from mlrepro.dvc import overrides
 from mlrepro.dvc.failures import is_foreign, translate
 from mlrepro.errors import MlreproError, RepositoryError
 
@@ -28,7 +27,6 @@ _GIT_NAMES = (
 )  # fmt: skip
 _ENVIRON = {"DVC_NO_ANALYTICS": "1", "DVC_STUDIO_OFFLINE": "1", "DVC_IGNORE_ISATTY": ""}
 _SITE = "mlrepro-site"
-_MAX_YAML = 1 << 22  # characters of a file that DVC may parse
 
 
 def version() -> str:
@@ -62,9 +60,10 @@ def calling(*, remote: str = "", path: str = "") -> Iterator[list[logging.LogRec
             _import()
             _collect(records)
             stack.callback(_uncollect, records)
-            stack.enter_context(_no_bars())
-            stack.enter_context(_whole_files())
-            stack.enter_context(_bounded_yaml())
+            stack.enter_context(overrides.quiet())
+            stack.enter_context(overrides.without_prompts())
+            stack.enter_context(overrides.whole_files())
+            stack.enter_context(overrides.bounded_yaml())
             yield records
         except MlreproError:
             raise
@@ -200,71 +199,6 @@ def _uncollect(records: list[logging.LogRecord]) -> None:
     for handler in root.handlers[:]:
         if isinstance(handler, _Collector) and handler.records is records:
             root.removeHandler(handler)
-
-
-@contextmanager
-def _no_bars() -> Iterator[None]:
-    """No spinner, and no thread that watches over progress bars: the reporter shows progress."""
-    from dvc.ui import ui
-    from rich.console import Console
-    from tqdm import tqdm  # type: ignore[import-untyped]
-
-    interval, consoles = tqdm.monitor_interval, dict(ui.__dict__)
-    tqdm.monitor_interval = 0
-    silent = Console(file=io.StringIO())
-    ui.__dict__.update(error_console=silent, rich_console=silent)
-    try:
-        yield
-    finally:
-        tqdm.monitor_interval = interval
-        for name in ("error_console", "rich_console"):
-            ui.__dict__.pop(name)
-        ui.__dict__.update(consoles)
-
-
-@contextmanager
-def _whole_files() -> Iterator[None]:
-    """Let DVC write pointers beside and rename them.
-
-    By itself it truncates them first, and a pointer that is empty because of a kill is valid to it.
-    """
-    from dvc.utils.serialize import _common, _yaml
-
-    original = _common._dump_data
-
-    def dump(path: Any, data: Any, dumper: Any, fs: Any = None, **options: Any) -> None:
-        if fs is not None and getattr(fs, "protocol", "") != "local":
-            original(path, data, dumper=dumper, fs=fs, **options)
-            return
-        text = io.StringIO()
-        dumper(data, text, **options)
-        durable.write_atomic(os.fspath(path), text.getvalue().encode())
-
-    _common._dump_data = _yaml._dump_data = dump
-    try:
-        yield
-    finally:
-        _common._dump_data = _yaml._dump_data = original
-
-
-@contextmanager
-def _bounded_yaml() -> Iterator[None]:
-    """Let DVC parse no YAML that would hang it; it then names the file as damaged."""
-    from dvc.utils import strictyaml
-    from dvc.utils.serialize import YAMLFileCorruptedError
-
-    original = strictyaml.parse_yaml
-
-    def parse(text: Any, path: Any, *options: Any, **named: Any) -> Any:
-        if bounds.problem_of(text, _MAX_YAML):
-            raise YAMLFileCorruptedError(path)
-        return original(text, path, *options, **named)
-
-    strictyaml.parse_yaml = parse
-    try:
-        yield
-    finally:
-        strictyaml.parse_yaml = original
 
 
 @contextmanager

@@ -7,6 +7,7 @@ import os
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
+from mlrepro import durable
 from mlrepro.dvc import pointers, stages, transfer
 from mlrepro.dvc.failures import translate
 from mlrepro.dvc.inprocess import calling
@@ -75,14 +76,15 @@ class Session:
         errors: Errors = []
 
         def call(batch: Sequence[str]) -> list[Any]:
-            # As dvc.repo.commit does it; that takes a target apart at the signs "@" and ":", which
-            # the path of the repository may have.
+            # As dvc.repo.commit does it; but that takes a target apart at the signs "@" and ":",
+            # which the path of the repository may have, and notes the run in a cache of runs, which
+            # works only where the current folder is in the repository.
             from dvc.repo import lock_repo
 
             with lock_repo(self.repo):
                 found = stages.load(self.repo, batch[0])
                 for stage in found:
-                    stage.save(allow_missing=True)
+                    stage.save(allow_missing=True, run_cache=False)
                     stage.commit(allow_missing=True, relink=False)
                     stage.dump(update_pipeline=False)
             return found
@@ -134,7 +136,7 @@ class Session:
                 continue
             paths = [out.path for out in outs]
             try:
-                with calling(path=target):
+                with calling(path=target), self._turn():
                     self.repo.checkout(targets=[self._absolute(path) for path in paths])
             except MlreproError as error:
                 errors.append(error)
@@ -190,7 +192,7 @@ class Session:
         def note(path: str, error: Exception) -> None:
             errors.append(translate(error, path=os.path.relpath(path, self.root)))
 
-        with calling():
+        with calling(), self._turn():
             from dvc.repo import lock_repo
 
             self.repo.stage_collection_error_handler = note
@@ -212,16 +214,19 @@ class Session:
         call: _Call,
         added: list[Added],
         errors: Errors,
-        *,
-        again: bool = False,
+        first: Mapping[str, stages.Texts] | None = None,
     ) -> None:
-        """Let DVC save a batch, and prove it; where it fails as a whole, halves of it are tried."""
+        """Let DVC save a batch, and prove it; where it fails as a whole, halves of it are tried.
+
+        ``first``: this is the second try, and these are the pointers as before the first one.
+        """
         if not batch:
             return
-        before = {target: stages.texts_of(self.root, target) for target in batch}
+        before = first or {target: stages.texts_of(self.root, target) for target in batch}
         try:
             with calling() as records:
-                found = call(batch)
+                with self._turn():
+                    found = call(batch)
                 outs = [stages.outs_of(self.repo, stage) for stage in found]
                 wrong = [self._unproven(each) for each in outs]
         except MlreproError as error:
@@ -233,7 +238,7 @@ class Session:
                 return
             middle = len(batch) // 2
             for half in (batch[:middle], batch[middle:]):
-                self._save(half, call, added, errors, again=again)
+                self._save(half, call, added, errors, first)
             return
         owners = batch if len(found) == len(batch) else [batch[0]] * len(found)
         bad: dict[str, str] = {}
@@ -243,8 +248,8 @@ class Session:
             else:
                 added += each
         for owner, oid in bad.items():
-            if not again:
-                self._save([owner], call, added, errors, again=True)
+            if first is None:
+                self._save([owner], call, added, errors, before)
                 continue
             stages.restore(self.root, before[owner])
             errors.append(_logged(records, owner) or _changing(owner, oid))
@@ -283,7 +288,7 @@ class Session:
     def _import(self, target: str, failed: Failures) -> Failures:
         """Let DVC bring an import from its source; what it brought is proven."""
         try:
-            with calling(remote="that it was imported from", path=target) as records:
+            with calling(remote="that it was imported from", path=target) as records, self._turn():
                 self.repo.fetch(targets=[self._absolute(target)])
         except MlreproError as error:
             return dict.fromkeys(failed, error)
@@ -308,6 +313,10 @@ class Session:
                 continue
             for stage, outs in found:
                 yield target, stage, outs
+
+    def _turn(self) -> durable.Lock:
+        """Our own sessions wait for each other; DVC's lock, asked for three seconds, then fails."""
+        return durable.Lock(os.path.join(self.repo.tmp_dir, "mlrepro.lock"))
 
     def _absolute(self, path: str) -> str:
         return os.path.join(self.root, path)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 import os
 import posixpath
 import re
@@ -129,26 +128,8 @@ def refreshed(repo: Any, name: str, updates: Mapping[str, Sizes]) -> bytes:
 
 def _load(text: bytes, name: str, most: int, *, aliases: bool = False) -> dict[str, Any]:
     """The mapping that a YAML text holds, read so that no text can make it take long."""
-    try:
-        words = text[: most + 1].decode("utf-8")
-    except UnicodeDecodeError:
-        _refuse(name, "it is not UTF-8 text")
-    problem = bounds.problem_of(words, most)
-    if problem:
-        _refuse(name, problem)
     with calling(path=name):
-        from ruamel.yaml import YAML
-        from ruamel.yaml.error import YAMLError
-
-        yaml: Any = YAML(typ="safe", pure=True)
-        yaml.Composer = bounds.composer(lambda why: _refuse(name, why), aliases)
-        try:
-            data = yaml.load(io.StringIO(words))
-        except (YAMLError, ValueError, RecursionError, OverflowError) as error:
-            problem = str(getattr(error, "problem", None) or type(error).__name__)
-            mark = getattr(error, "problem_mark", None)
-            line = f" (line {mark.line + 1})" if mark is not None else ""
-            _refuse(name, f"it is not YAML: {problem}{line}")
+        data = bounds.load(text, most, lambda why: _refuse(name, why), aliases=aliases)
     if not isinstance(data, dict):
         _refuse(name, "it is not a mapping")
     return data

@@ -44,6 +44,7 @@ class Remote:
                 )
         self._layouts = (found.odb, found.legacy_odb)
         self._room = repo.site_cache_dir
+        self._made: set[str] = set()
         self.has_folders = self.fs.protocol in _WITH_FOLDERS
 
     def path(self, oid: str, legacy: bool = False) -> str:
@@ -101,25 +102,28 @@ class Remote:
             raise meaning from error
 
     def send(self, source: str, oid: str, legacy: bool, callback: Any) -> None:
-        """Put a file that was checked under its blob's name."""
+        """Put a file that was checked under its blob's name, which was not taken.
+
+        Who takes it meanwhile has the same bytes.
+        """
         final = self.path(oid, legacy)
         if not self.has_folders:
             self.fs.put_file(source, final, callback=callback)
             return
         temp = f"{self.base.rstrip('/')}/.mlrepro/tmp/{os.urandom(8).hex()}"
-        for path in (temp, final):
-            self.fs.makedirs(self.fs.parent(path))
+        for folder in {self.fs.parent(path) for path in (temp, final)} - self._made:
+            self.fs.makedirs(folder)
+            self._made.add(folder)
         renamed = False
         try:
             self.fs.put_file(source, temp, callback=callback)
-            if self._size(final) is None:
-                self.fs.mv(temp, final)
-                renamed = True
-                self._layouts[legacy].protect(final)  # read-only, in a folder
+            self.fs.mv(temp, final)
+            renamed = True
         finally:
             if not renamed:
                 with contextlib.suppress(Exception):  # may not be there; what matters is raised
                     self.fs.rm_file(temp)
+        self._layouts[legacy].protect(final)  # read-only, in a folder
 
     def receive(self, oid: str, temp: str, callback: Any) -> bool:
         """Copy a blob to the new file ``temp``; says whether it was where DVC 2 put it."""

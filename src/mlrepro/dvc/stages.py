@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import os
 import stat
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
 from mlrepro import durable, pointer
 from mlrepro.dvc import pointers
+from mlrepro.dvc.ignoring import left_out
 from mlrepro.dvc.transfer import Blob
 from mlrepro.errors import PathError, PointerError, PointerUnknown
 
+Texts = dict[str, bytes | None]  # by name relative to the root; None: there is no such file
 _DVC_YAML, _DVC_LOCK = "dvc.yaml", "dvc.lock"
 
 
@@ -80,7 +82,7 @@ def states_of(repo: Any, stage: Any) -> list[State]:
     return [
         State(os.path.relpath(out.fs_path, repo.root_dir), name, state)
         for out in stage.outs
-        if out.is_in_repo
+        if out.use_cache and out.is_in_repo
         for state in out.workspace_status().values()
     ]
 
@@ -132,17 +134,24 @@ def check_path(root: str, path: str) -> None:
             code="path-symlink",
             path=path,
         )
-    for folder, names, files in os.walk(top) if os.path.isdir(top) else [(root, [], [path])]:
-        for name in (*names, *files):
-            one = os.path.join(folder, name)
-            mode = os.lstat(one).st_mode
-            if not stat.S_ISREG(mode) and not stat.S_ISDIR(mode):
-                raise PathError(
-                    f"{os.path.relpath(one, root)} is neither a file nor a folder.",
-                    "Put a plain file in its place",
-                    code="path-symlink" if stat.S_ISLNK(mode) else "path-not-regular",
-                    path=os.path.relpath(one, root),
-                )
+    odd = [
+        os.path.relpath(os.path.join(folder, name), root)
+        for folder, names, files in (os.walk(top) if os.path.isdir(top) else [(root, [], [path])])
+        for name in (*names, *files)
+        if not _is_plain(os.path.join(folder, name))
+    ]
+    for name in set(odd) - left_out(root, odd) if odd else ():
+        raise PathError(
+            f"{name} is neither a file nor a folder.",
+            "Put a plain file in its place, or name it in .dvcignore",
+            code="path-not-regular",
+            path=name,
+        )
+
+
+def _is_plain(path: str) -> bool:
+    mode = os.lstat(path).st_mode
+    return stat.S_ISREG(mode) or stat.S_ISDIR(mode)
 
 
 def _check_pointer(root: str, name: str) -> None:
@@ -157,7 +166,7 @@ def _check_pointer(root: str, name: str) -> None:
         pointers.parse_pointer(text, name)
 
 
-def texts_of(root: str, target: str) -> dict[str, bytes | None]:
+def texts_of(root: str, target: str) -> Texts:
     """The files that saving a target may write, as they are now; None for what is not there.
 
     ``target`` is also a path of data: its own pointer, or that of a folder around it, may change.
@@ -170,7 +179,7 @@ def texts_of(root: str, target: str) -> dict[str, bytes | None]:
     while folder:
         names.append(folder + ".dvc")
         folder = os.path.dirname(folder)
-    found: dict[str, bytes | None] = {}
+    found: Texts = {}
     for name in names:
         try:
             with open(os.path.join(root, name), "rb") as file:
@@ -180,7 +189,7 @@ def texts_of(root: str, target: str) -> dict[str, bytes | None]:
     return found
 
 
-def restore(root: str, texts: Mapping[str, bytes | None]) -> None:
+def restore(root: str, texts: Texts) -> None:
     """Give files that DVC wrote the content they had before, or none."""
     for name, text in texts.items():
         path = os.path.join(root, name)

@@ -30,9 +30,12 @@ _WHOLE = frozenset({
 
 def is_right(path: str, oid: str, legacy: bool) -> bool:
     """Whether a file's bytes are those that its blob's name promises, or promised to DVC 2."""
-    with open(path, "rb") as file:
+    with open(path, "rb", buffering=0) as file:
         digest = file_digest(file, lambda: md5(usedforsecurity=False)).hexdigest()
-    return digest == oid[:32] or (legacy and text_md5(path) == oid[:32])
+        if digest != oid[:32] and legacy:
+            file.seek(0)
+            digest = text_md5(file.fileno())
+    return digest == oid[:32]
 
 
 class _Moves:
