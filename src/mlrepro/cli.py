@@ -106,7 +106,8 @@ class _Run:
     def _carry_out(self, call: Call) -> Outcome:
         flags = call.flags
         with StreamReporter(sys.stderr, quiet=flags.quiet, verbose=flags.verbose) as reporter:
-            options = Options(flags.jobs, flags.dry_run, flags.yes, reporter=reporter)
+            lane = os.environ.get("MLREPRO_LANE", "")
+            options = Options(flags.jobs, flags.dry_run, flags.yes, lane, reporter)
             result = self._run(call, options)
         unread = flags.json or flags.quiet
         lines = () if unread else tuple(render(call.verb, result, self.show, options))

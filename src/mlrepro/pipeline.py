@@ -61,9 +61,12 @@ def _stages(project: Project, item: Tracked) -> list[str]:
     from mlrepro import dvc
 
     base = os.path.dirname(item.pointer)
-    with open(project.absolute(item.pointer), "rb") as file:
-        outs = dvc.lock_outs(file.read(), item.pointer)
     where = os.path.join(base, "dvc.yaml")
+    texts = []
+    for name in (item.pointer, where):
+        with open(project.absolute(name), "rb") as file:
+            texts.append(file.read())
+    outs = dvc.lock_outs(texts[0], item.pointer, texts[1])
     return [f"{where}:{out.stage}" for out in outs if os.path.join(base, out.path) == item.path]
 
 

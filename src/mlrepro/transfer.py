@@ -92,11 +92,12 @@ def push(project: Project, target: Remote, needs: Sequence[Need], options: Optio
     """
     store = remote.usable(project, target)
     places = [target.cache] if store is None else [target.cache, store]
-    if store is None:
+    through_dvc = store is None or options.lane == "dvc"
+    if through_dvc:
         _fetch_listings(project, target, needs, options)
     blobs, lost = expand(needs, places)
     result = Stored(missing=lost)
-    if store is None:
+    if through_dvc:
         _upload(project, target, blobs, result, options)
         return result
     absent = [need for need in blobs if not store.has(need.oid, need.size)]
@@ -164,10 +165,12 @@ def _upload(
 ) -> None:
     from mlrepro import dvc
 
+    by_oid = {need.oid: need for need in blobs}
     here = [need for need in blobs if target.cache.has(need.oid, need.size)]
     absent = [need for need in blobs if not target.cache.has(need.oid, need.size)]
-    by_oid = {need.oid: need for need in blobs}
     try:
+        there = dvc.exists(project.root, target.name, list(by_oid), jobs=options.jobs)
+        here = [need for need in here if there.get(need.oid) != _size(target.cache, need.oid)]
         wanted = [(need.oid, _size(target.cache, need.oid)) for need in here]
         if options.dry_run:
             result.count, result.bytes = len(wanted), sum(size for _, size in wanted)
@@ -176,8 +179,9 @@ def _upload(
             project.root, target.name, wanted, target.cache.root,
             jobs=options.jobs, reporter=options.reporter,
         )  # fmt: skip
-        present = dvc.exists(project.root, target.name, [need.oid for need in absent])
     except StoreError as error:
+        if target.store is not None:
+            raise  # a folder that fails refuses; only what is far away may be owed
         result.owed += here
         result.errors.append(error)
         owe(project, [need.oid for need in here])
@@ -186,8 +190,8 @@ def _upload(
     result.bytes = sum(size for oid, size in wanted if oid in set(confirmed))
     result.owed += [by_oid[oid] for oid in failed]
     result.errors += list(failed.values())
-    result.missing += [need for need in absent if need.oid not in present]
-    settle(project, confirmed)
+    result.missing += [need for need in absent if need.oid not in there]
+    settle(project, [*confirmed, *there])
     owe(project, list(failed))
 
 
@@ -200,8 +204,8 @@ def fetch(project: Project, target: Remote, needs: Sequence[Need], options: Opti
     cache, store = target.cache, target.store
     if store is not None and remote.problem(project, target) is not None:
         store = None
-    if store is None:
-        if target.is_network:
+    if store is None or options.lane == "dvc":
+        if target.is_network or store is not None:
             _download(project, target, needs, options)
         blobs, lost = expand(needs, [cache])
         return lost + [need for need in blobs if not cache.has(need.oid, need.size)]
