@@ -13,8 +13,8 @@ from building import Repo, git
 from mlrepro import gitindex
 
 NAMES = (
-    "a", "a.txt", "a/b", "a-b", "data/x.csv.dvc", "data/y.csv.dvc", "data/deep/er/z", "é", "e\u0301",
-    "日本/🙂", " ", "tab\tname", 'quo"te', "back\\slash", "new\nline", "-n", "n" * 250,
+    "a", "a.txt", "a/b", "a-b", "data/x.csv.dvc", "data/y.csv.dvc", "data/deep/er/z", "é",
+    "e\u0301", "日本/🙂", " ", "tab\tname", 'quo"te', "back\\slash", "new\nline", "-n", "n" * 250,
     "/".join(["long" * 50] * 6) + "/4095.or.more",
 )  # fmt: skip
 
@@ -38,9 +38,7 @@ def listed(root: Path, index: str = "") -> list[Row] | None:
 
 
 def rows(entries: gitindex.Entries) -> list[Row]:
-    return [
-        (name, entries.oid(at), entries.stages[at]) for at, name in enumerate(entries.names)
-    ]
+    return [(name, entries.oid(at), entries.stages[at]) for at, name in enumerate(entries.names)]
 
 
 def read(repo: Repo) -> gitindex.Entries | None:

@@ -7,7 +7,7 @@ from array import array
 from bisect import bisect_left
 from zlib import crc32
 
-from mlrepro.index import COARSE_NS, TICK_NS
+from mlrepro.index import COARSE_NS, is_racy
 
 # On the hook's no-change path. A folder of 20,000 files is compared as two blocks of bytes (the
 # names, and five numbers a file), so that no object is made for a file that did not change.
@@ -195,11 +195,11 @@ class Tree:
 
     def racy(self, numbers: array[int]) -> bool:
         """Whether a write after hashing began could hide behind any of these times."""
-        if not numbers:
+        mtimes, ctimes = numbers[1::NUMBERS], numbers[2::NUMBERS]
+        if not numbers or max(max(mtimes), max(ctimes)) < self.began_ns - COARSE_NS:  # noqa: PLW3301
             return False
-        newest = max(max(numbers[1::NUMBERS]), max(numbers[2::NUMBERS]))
-        coarse = newest % 1_000_000_000 == 0
-        return newest >= self.began_ns - (COARSE_NS if coarse else TICK_NS)
+        pairs = zip(mtimes, ctimes, strict=True)
+        return any(is_racy(mtime, ctime, self.began_ns) for mtime, ctime in pairs)
 
     def unchanged(self, found: Walk) -> dict[str, str]:
         """The files of ``found`` that are proven to be as they were hashed, with their hashes."""
@@ -212,9 +212,7 @@ class Tree:
             now = found.numbers[at * NUMBERS : (at + 1) * NUMBERS]
             if now != self.numbers[before * NUMBERS : (before + 1) * NUMBERS]:
                 continue
-            if max(now[1], now[2]) >= self.began_ns - (
-                COARSE_NS if now[1] % 1_000_000_000 == 0 else TICK_NS
-            ):
+            if is_racy(now[1], now[2], self.began_ns):
                 continue
             same[name] = self.oids[before * 16 : before * 16 + 16].hex()
         return same
@@ -250,9 +248,8 @@ def load(state_dir: str, path: str) -> Tree | None:
         whole = Tree(path, oid.decode(), found, body[oids_at:], int(began))
     except ValueError:
         return None
-    if body[odd_at:at] != os.fsencode(path) or len(found.names) != many or len(whole.oids) != 16 * many:
-        return None
-    return whole
+    fits = len(found.names) == many and len(whole.oids) == 16 * many
+    return whole if fits and body[odd_at:at] == os.fsencode(path) else None
 
 
 def _names(data: bytes) -> list[str]:

@@ -46,8 +46,9 @@ class Entry:
     that hashing began, ``size`` its bytes. ``synced``: the hash that data and pointer last had in
     common.
     ``pending``: the hashes that were written into the pointer since, oldest first, for a commit on
-    top of ``base`` that was not seen yet (it may have been refused). ``stored``: that ``oid`` is in the store. ``seen``: the git object of the pointer file
-    when it was last read, ``named``: the hash it named.
+    top of ``base`` that was not seen yet (it may have been refused). ``stored``: that ``oid`` is in
+    the store. ``seen``: the git object of the pointer file when it was last read, ``named``: the
+    hash it named.
     """
 
     __slots__ = (
@@ -141,7 +142,10 @@ def parse(data: bytes) -> Record:
         entry = Entry(item[0], item[1])
         (_, _, entry.oid, size, entry.stat, began, entry.synced, entry.pending, entry.base,
          stored, entry.seen, entry.named) = item  # fmt: skip
-        entry.size, entry.began_ns, entry.stored = int(size), int(began), stored == "1"
+        try:
+            entry.size, entry.began_ns, entry.stored = int(size), int(began), stored == "1"
+        except ValueError:
+            return Record()
         record.entries[entry.path] = entry
     return record
 

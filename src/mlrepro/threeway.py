@@ -56,14 +56,15 @@ def settle(
     if not waiting:
         return []
     done = [entry for entry in waiting if _seen(entry, (standing or {}).get(entry.path, ""))]
-    waiting = [entry for entry in waiting if entry not in done]
+    # The newest pending hash that was committed counts: HEAD may be back at an older one.
+    waiting = [entry for entry in waiting if entry.pending]
     head = git.head(project) if waiting else ""
     done += _made(project, waiting, [head] if head else [])
-    rest = [entry for entry in waiting if entry not in done]
+    rest = [entry for entry in waiting if entry.pending]
     if rest:
         since = _reflog_since(project, {entry.base for entry in rest})
         done += _made(project, rest, [oid for oid in since if oid != head])
-    return done
+    return list(dict.fromkeys(done))
 
 
 def _seen(entry: index.Entry, named: str) -> bool:
@@ -106,7 +107,7 @@ def _reflog_since(project: Project, bases: set[str], most: int = 5000) -> list[s
     except OSError:
         return []
     found: list[str] = []
-    left = set(bases)
+    left = {base or git.NULL_OID for base in bases}
     for line in reversed(lines):
         before, _, rest = line.partition(b" ")
         found.append(rest[:40].decode("ascii", "replace"))

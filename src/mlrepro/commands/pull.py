@@ -6,7 +6,7 @@ import os
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from mlrepro import git, index, materialize, naming, remote, transfer, worktree
+from mlrepro import git, index, materialize, naming, remote, threeway, transfer, worktree
 from mlrepro.errors import MlreproError
 from mlrepro.result import Options, Result
 
@@ -57,6 +57,9 @@ def run(project: Project, paths: Sequence[str], force: bool, options: Options) -
     """
     naming.require_dvc(project)
     record = index.load(project.state_dir)
+    settled = threeway.settle(project, record)  # commits that were made without our hooks
+    if settled and not options.dry_run:
+        index.save(project.state_dir, settled)
     target = remote.located(project, os.environ, write=not options.dry_run)
     wrong = remote.problem(project, target)
     listing = worktree.in_worktree(project)

@@ -56,6 +56,7 @@ def run(project: Project, options: Options) -> StatusResult:
     """Compare all tracked data with its pointers; reads only what is not proven unchanged."""
     naming.require_dvc(project)
     record = index.load(project.state_dir)
+    threeway.settle(project, record)  # commits that were made without our hooks
     target = remote.located(project, os.environ, write=False)
     wrong = remote.problem(project, target)
     listing = worktree.in_worktree(project)
