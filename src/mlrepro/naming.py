@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import fnmatch
 import glob
 import os
 import stat
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from mlrepro import capture, dvcignore, git, worktree
+from mlrepro import capture, dvcignore, git, patterns, remote, worktree
 from mlrepro.capture import Target
 from mlrepro.errors import MlreproError, PathError, RepositoryError
 
@@ -20,7 +19,7 @@ if TYPE_CHECKING:
     from mlrepro.project import Project
     from mlrepro.worktree import Tracked
 
-MAGIC = frozenset("*?[")
+_NOT_NEW = frozenset({"path-in-git", "path-holds-tracked", "path-reserved"})
 NOT_DATA = frozenset({".gitignore", ".dvcignore", ".gitattributes", ".gitkeep"})
 
 
@@ -67,20 +66,39 @@ def expand(project: Project, typed: Sequence[str]) -> tuple[list[str], list[Mlre
     errors: list[MlreproError] = []
     for item in typed:
         try:
-            literal = os.path.join(project.cwd, item)
-            if MAGIC & set(item) and not os.path.lexists(literal):
-                found = glob.glob(os.path.join(glob.escape(project.cwd), item), recursive=True)
+            itself = os.path.join(project.cwd, item)
+            if patterns.is_pattern(item) and not os.path.lexists(itself):
+                found = _globbed(project, os.path.join(glob.escape(project.cwd), item))
                 if not found:
-                    raise PathError(f"Nothing matches {item}", code="path-missing", path=item)
-                for name in sorted(found):
-                    if worktree.is_pointer(name) or os.path.basename(name) in NOT_DATA:
-                        continue
-                    names[relative(project, name)] = None
+                    raise PathError(
+                        f"Nothing matches {item}", "ls", code="path-missing", path=item
+                    )
+                names.update(dict.fromkeys(found))
             else:
                 names[relative(project, item)] = None
         except MlreproError as error:
             errors.append(error)
     return list(names), errors
+
+
+def _globbed(project: Project, pattern: str) -> list[str]:
+    """The data that an absolute pattern matches, relative to the root.
+
+    Of a folder and what is in it, the folder counts where it is tracked, else what is in it.
+    """
+    found = sorted({relative(project, path) for path in glob.glob(pattern, recursive=True)})
+    names = dict.fromkeys(
+        name
+        for name in found
+        if name and not worktree.is_pointer(name) and os.path.basename(name) not in NOT_DATA
+    )
+    holding = {one: None for name in names for one in patterns.folders_above(name) if one in names}
+    whole = {one for one in holding if os.path.isfile(project.absolute(capture.pointer_name(one)))}
+    return [
+        name
+        for name in names
+        if (name in whole or name not in holding) and not whole & set(patterns.folders_above(name))
+    ]
 
 
 def tracked(
@@ -100,7 +118,8 @@ def tracked(
         except MlreproError as error:
             errors.append(error)
             continue
-        named = [out for out in listing.outs if _is_named(out, name)]
+        named = [out for out in listing.outs if _is_itself(out.path, out.pointer, name)]
+        named = named or [out for out in listing.outs if means(out.path, out.pointer, name)]
         bad = [error for error in listing.errors if error.path in (name, name + ".dvc")]
         errors += bad
         if not named and not bad:
@@ -116,12 +135,23 @@ def tracked(
     return list(found.values()), errors
 
 
-def _is_named(out: Tracked, name: str) -> bool:
-    if not name or name in (out.path, out.pointer):
+def means(path: str, pointer: str, name: str) -> bool:
+    """Whether ``name`` (relative to the root) means a tracked path.
+
+    As itself, by its pointer, by a folder above it, by a file inside it, or by a glob.
+    """
+    if _is_itself(path, pointer, name):
         return True
-    if out.path.startswith(name + "/") or name.startswith(out.path + "/"):
+    if not patterns.is_pattern(name):
+        return False
+    every = (*patterns.folders_above(path), path, pointer)
+    return any(patterns.matches(one, name) for one in every if one)
+
+
+def _is_itself(path: str, pointer: str, name: str) -> bool:
+    if not name or name in (path, pointer):
         return True
-    return bool(MAGIC & set(name)) and fnmatch.fnmatchcase(out.path, name)
+    return path.startswith(name + "/") or name.startswith(path + "/")
 
 
 def chosen(project: Project, typed: Sequence[str], record: Record) -> Chosen:
@@ -129,13 +159,21 @@ def chosen(project: Project, typed: Sequence[str], record: Record) -> Chosen:
     names, errors = expand(project, typed)
     result = Chosen(errors=errors)
     fit: dict[str, Target] = {}
+    used = remote.of(project, os.environ)
+    own = [used.cache.root, *([used.store.root] if used.store is not None else [])]
     for name in names:
         try:
+            _refuse_own(project, name, own)
             for target in _targets(project, name, record):
                 fit.setdefault(target.path, target)
         except MlreproError as error:
             error.path = error.path or name
             result.errors.append(error)
+    for name in list(fit):
+        within = [folder for folder in patterns.folders_above(name) if folder in fit]
+        if within:
+            del fit[name]
+            result.errors.append(_inside(project, name, within[0]))
     fresh = [target.path for target in fit.values() if target.item is None]
     for name in sorted(git.listed(project, fresh)):
         del fit[name]
@@ -178,6 +216,19 @@ def _targets(project: Project, name: str, record: Record) -> list[Target]:
         return [Target(item.path, item.pointer, item)]
     check_free(project, name, record)
     return [Target(name, capture.pointer_name(name))]
+
+
+def _refuse_own(project: Project, name: str, own: Sequence[str]) -> None:
+    """Refuse the store and the cache, what is in them, and what holds them."""
+    path = f"{project.absolute(name)}/" if name else ""
+    for place in own:
+        if path and (path.startswith(f"{place}/") or f"{place}/".startswith(path)):
+            raise PathError(
+                f"{name} belongs to the blob store: it is not data to be tracked.",
+                "name the folder that holds the data",
+                code="path-reserved",
+                path=name,
+            )
 
 
 def _by_pointer(project: Project, name: str) -> list[Target]:
@@ -267,12 +318,7 @@ def check_free(project: Project, name: str, record: Record) -> None:
     parent = os.path.dirname(name)
     while parent:
         if existing(project, parent, record) is not None:
-            raise PathError(
-                f"{name} lies in the tracked folder {parent}: it is part of that already.",
-                f"mlrepro track {quoted(project.show(parent))}",
-                code="path-inside-tracked",
-                path=name,
-            )
+            raise _inside(project, name, parent)
         parent = os.path.dirname(parent)
     path = project.absolute(name)
     if not os.path.isdir(path):
@@ -297,6 +343,15 @@ def check_free(project: Project, name: str, record: Record) -> None:
                 )
 
 
+def _inside(project: Project, name: str, folder: str) -> PathError:
+    return PathError(
+        f"{name} lies in the tracked folder {folder}: it is part of that already.",
+        f"mlrepro track {quoted(project.show(folder))}",
+        code="path-inside-tracked",
+        path=name,
+    )
+
+
 def everything(project: Project, record: Record) -> Chosen:
     """All that is tracked and has its data here, and new files that ``TRACK`` asks for."""
     listing = worktree.in_worktree(project)
@@ -308,25 +363,13 @@ def everything(project: Project, record: Record) -> Chosen:
             result.pipeline.append(item)
         elif os.path.lexists(project.absolute(item.path)):
             result.targets.append(Target(item.path, item.pointer, item))
-    for pattern in _track_patterns(project):
-        found = glob.glob(os.path.join(glob.escape(project.root), pattern), recursive=True)
-        for path in sorted(found):
-            name = os.path.relpath(path, project.root)
-            inside = any(name.startswith(path + "/") for path in known)
-            if name in known or inside or worktree.is_pointer(name):
-                continue
-            if os.path.basename(name) in NOT_DATA or name.startswith(".."):
-                continue
-            known.add(name)
-            fresh = chosen(project, [path], record)
-            result.targets += fresh.targets
-            result.errors += fresh.errors
+    fresh: dict[str, None] = {}
+    for pattern in patterns.of_new_data(project):
+        for name in _globbed(project, os.path.join(glob.escape(project.root), pattern)):
+            if name not in known and not any(one in known for one in patterns.folders_above(name)):
+                fresh[name] = None
+    new = chosen(project, [project.absolute(name) for name in fresh], record)
+    result.targets += new.targets
+    # What is in git, or holds what is tracked, is not new: a pattern is only a wish.
+    result.errors += [error for error in new.errors if error.code not in _NOT_NEW]
     return result
-
-
-def _track_patterns(project: Project) -> Sequence[str]:
-    from mlrepro import config
-
-    if not os.path.isfile(os.path.join(project.root, "config", "config.py")):
-        return ()
-    return config.load(project.root, os.environ).track
