@@ -48,7 +48,7 @@ class Saved:
 
     @property
     def is_changed(self) -> bool:
-        return self.target.item is not None and self.target.item.oid != self.data.oid
+        return _differs(self)
 
 
 @dataclass(slots=True)
@@ -91,9 +91,8 @@ def save(
     folder cannot be used at all; what concerns one target only is in ``errors``.
     """
     result = Capture()
-    store = remote.usable(project, target) if not options.dry_run else target.store
-    if not options.dry_run:
-        target.cache.create()
+    store = remote.usable(project, target)
+    target.cache.create()
     if store is not None and record.store_id and record.store_id != store.read_id():
         for entry in record.entries.values():
             entry.stored = False
@@ -126,7 +125,7 @@ def _save_files(
     hash_only = {
         path
         for path in by_path
-        if options.dry_run or _seems_touched(project, path, record.entries.get(path))
+        if _seems_touched(project, path, record.entries.get(path))
     }
     proven = _proven(project, set(by_path) - hash_only, record, target.cache, store)
     looked_at = worktree.examine(project, sorted(hash_only | proven), record, options)
@@ -138,8 +137,8 @@ def _save_files(
         elif data.error is not None:
             result.errors.append(data.error)
         elif data.is_missing:
-            result.errors.append(_missing(path))
-        elif options.dry_run or _is_stored(record.entries.get(path), data, target.cache, store):
+            result.errors.append(missing(path))
+        elif _is_stored(record.entries.get(path), data, target.cache, store):
             result.saved.append(Saved(by_path[path], data, True))
         else:
             to_read.append(path)
@@ -200,7 +199,8 @@ def _is_stored(entry: index.Entry | None, data: Data, cache: Store, store: Store
     return store is None or store.has(data.oid, data.size)
 
 
-def _missing(path: str) -> PathError:
+def missing(path: str) -> PathError:
+    """The error for a path at which there is nothing."""
     return PathError(
         f"No such file or folder: {path}", "mlrepro pull", code="path-missing", path=path
     )
@@ -235,19 +235,24 @@ def _save_folder(
         members = dict(plan.known)
         certain = entry is not None and entry.stored and _marked(record, store)
         to_read = list(plan.fresh)
-        if not certain and not options.dry_run:
+        if not certain:
             to_read += _unstored(plan.known, target.cache, store)
         members |= _read_members(project, target, store, wanted.path, to_read, options, result)
-        if not members:
+        if not members and plan.walk.names:
             raise PathError(
-                f"The folder holds no file: {wanted.path}",
-                "put a file into it first",
-                code="folder-empty",
+                f"All files of {wanted.path} are left out by .dvcignore.",
+                "change the rule in .dvcignore",
+                code="path-ignored",
                 path=wanted.path,
             )
+        if not members and wanted.item is None:  # one that was emptied since is noted, as by DVC
+            raise empty(wanted.path)
         listing = worktree.finish_folder(data, plan, members)
-        if not options.dry_run and not (certain and data.proven):
+        if not (certain and data.proven):
+            fresh = not (store or target.cache).has(data.oid)
             engine.save_bytes(listing, ".dir", target.cache, store)
+            result.count += fresh
+            result.bytes += len(listing) if fresh else 0
     except MlreproError as error:
         error.path = error.path or wanted.path
         result.errors.append(error)
@@ -260,6 +265,16 @@ def _save_folder(
     result.saved.append(Saved(wanted, data, store is not None))
 
 
+def empty(path: str) -> PathError:
+    """The error for a folder without a file: DVC has no name for that."""
+    return PathError(
+        f"The folder holds no file: {path}",
+        "put a file into it first",
+        code="folder-empty",
+        path=path,
+    )
+
+
 def _read_members(
     project: Project,
     target: Remote,
@@ -269,24 +284,18 @@ def _read_members(
     options: Options,
     result: Capture,
 ) -> dict[str, str]:
-    """Save these members of a folder (or only hash them, in a dry run): name → hash."""
+    """Save these members of a folder: name → hash."""
     absolute = {project.absolute(f"{path}/{name}"): name for name in names}
-    jobs, reporter = options.jobs, options.reporter
-    if options.dry_run:
-        hashed = engine.hash_files(list(absolute), jobs=jobs, reporter=reporter)
-        failed, members = hashed.failed, {absolute[one.path]: one.oid for one in hashed.saved}
-    else:
-        report = engine.save_files(
-            list(absolute), target.cache, store, jobs=jobs, reporter=reporter
-        )
-        failed, members = report.failed, {absolute[one.path]: one.oid for one in report.saved}
-        fresh = [one.size for one in report.saved if one.stored_new]
-        result.count += len(fresh)
-        result.bytes += sum(fresh)
-    for name, error in failed:
+    report = engine.save_files(
+        list(absolute), target.cache, store, jobs=options.jobs, reporter=options.reporter
+    )
+    fresh = [one.size for one in report.saved if one.stored_new]
+    result.count += len(fresh)
+    result.bytes += sum(fresh)
+    for name, error in report.failed:
         error.path = f"{path}/{absolute[name]}"
         raise error
-    return members
+    return {absolute[one.path]: one.oid for one in report.saved}
 
 
 def _marked(record: index.Record, store: Store | None) -> bool:
@@ -305,7 +314,7 @@ def _send(project: Project, target: Remote, result: Capture, options: Options) -
     needs = [
         transfer.Need(item.target.path, item.data.oid, pointer=item.target.pointer)
         for item in result.saved
-        if not options.dry_run and (item.is_new or item.is_changed)
+        if item.is_new or item.is_changed
     ]
     if not needs:
         return

@@ -6,13 +6,14 @@ import os
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from mlrepro import capture, transfer, worktree
+from mlrepro import capture, durable, pointer, remote, transfer, worktree
 from mlrepro.errors import MlreproError
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from mlrepro import index
+    from mlrepro.dvc import Added, Session
     from mlrepro.project import Project
     from mlrepro.remote import Remote
     from mlrepro.result import Options
@@ -70,6 +71,19 @@ def _stages(project: Project, item: Tracked) -> list[str]:
     return [f"{where}:{out.stage}" for out in outs if os.path.join(base, out.path) == item.path]
 
 
+def save(
+    project: Project,
+    target: Remote,
+    wanted: Sequence[capture.Target],
+    record: index.Record,
+    options: Options,
+) -> capture.Capture:
+    """Put the content of every target into cache and store, in the lane that is asked for."""
+    if options.lane == "dvc":
+        return add(project, target, wanted, options)
+    return capture.save(project, target, wanted, record, options)
+
+
 def add(
     project: Project, target: Remote, wanted: Sequence[capture.Target], options: Options
 ) -> capture.Capture:
@@ -79,10 +93,16 @@ def add(
     """
     from mlrepro import dvc
 
+    remote.usable(project, target)
     result = capture.Capture()
-    by_path = {item.path: item for item in wanted}
+    by_path = {item.path: item for item in wanted if not _is_empty(project, item, result)}
+    stubs = [item for item in by_path.values() if _has_odd_pointer(item)]
     with dvc.session(project.root) as session:
-        added, errors = session.add(list(by_path))
+        added, errors = session.add([path for path, item in by_path.items() if item not in stubs])
+        for item in stubs:
+            more, wrong = _add_by_stub(project, session, item)
+            added += more
+            errors += wrong
         result.errors += errors
         needs = [transfer.Need(one.path, one.oid, one.size, one.pointer) for one in added]
         stored = transfer.push(project, target, needs, options)
@@ -95,7 +115,51 @@ def add(
         data = worktree.Data(one.path, one.oid, one.size or 0, one.nfiles, one.isexec)
         item = by_path[one.path]
         done = capture.Saved(capture.Target(item.path, one.pointer, item.item), data, True)
-        with open(project.absolute(one.pointer), "rb") as file:
-            done.text = file.read()
+        done.text = _proven_text(project, done)
         result.saved.append(done)
     return result
+
+
+def _proven_text(project: Project, done: capture.Saved) -> bytes:
+    """The pointer that DVC wrote; where it does not read back as the path that it is for, ours.
+
+    A few names with line breaks of Unicode do not survive the YAML that DVC writes.
+    """
+    name = done.target.pointer
+    with open(project.absolute(name), "rb") as file:
+        text = file.read(pointer.MAX_POINTER_BYTES)
+    listing = worktree.read_pointers(project, [(name, "", text)])
+    if done.target.path in listing.by_path() or listing.errors:
+        return text
+    data = done.data
+    out = pointer.Out(
+        capture.posix_name(done.target), data.oid, data.size, data.nfiles, data.isexec
+    )
+    return pointer.render(pointer.Pointer((out,)))
+
+
+def _is_empty(project: Project, item: capture.Target, result: capture.Capture) -> bool:
+    """Whether a target is a folder without files, which DVC would take; said in ``result``."""
+    path = project.absolute(item.path)
+    if os.path.islink(path) or not os.path.isdir(path) or any(names for *_, names in os.walk(path)):
+        return False
+    result.errors.append(capture.empty(item.path))
+    return True
+
+
+def _has_odd_pointer(item: capture.Target) -> bool:
+    """Whether a new pointer has another name than ``dvc add`` would give it."""
+    return item.item is None and item.pointer != item.path + ".dvc"
+
+
+def _add_by_stub(
+    project: Project, session: Session, item: capture.Target
+) -> tuple[list[Added], list[MlreproError]]:
+    """Have DVC fill in a pointer that is there already, under the name that we give it."""
+    path = project.absolute(item.pointer)
+    out = pointer.Out(capture.posix_name(item), "", None)
+    durable.write_atomic(path, pointer.render(pointer.Pointer((out,))))
+    added, errors = session.commit([item.pointer])
+    if errors:
+        os.unlink(path)
+    return added, errors

@@ -111,8 +111,10 @@ def _compare(
             return threeway.was_named(project, item.pointer, now.oid)
 
         judged = threeway.judge(entry, now.oid, item.oid, in_history)
-        executable = now.stat is not None and now.isexec != item.out.isexec
-        if judged == threeway.REFRESH or (judged == threeway.SAME and executable):
+        if judged == threeway.SAME and now.stat is not None and now.isexec != item.out.isexec:
+            edited = threeway.is_bit_edited(project, entry, item.out, now.isexec)
+            judged = threeway.REFRESH if edited else threeway.BEHIND
+        if judged == threeway.REFRESH:
             work.refresh.append(item)
         elif judged == threeway.BOTH:
             work.errors.append(_both(project, item, now))
@@ -175,7 +177,7 @@ def _refresh(
     plain = [item for item in work.refresh if not item.in_lock]
     wanted = [capture.Target(item.path, item.pointer, item) for item in plain]
     try:
-        saved = capture.save(project, target, wanted, record, options) if wanted else None
+        saved = pipeline.save(project, target, wanted, record, options) if wanted else None
     except StoreError as error:
         done.errors.append(error)
         return done
@@ -278,7 +280,9 @@ def _remember(
     changed = {entry.path: entry for entry in settled}
     for item, data in work.in_step:
         entry = record.entry(item.path, item.pointer)
-        entry.seen, entry.named = item.seen, item.oid
+        entry.named = item.oid
+        if data.stat is None or data.isexec == item.out.isexec:
+            entry.seen = item.seen  # else it is by the old pointer that the bit is known to be old
         if data.oid:
             if data.tree is not None and not data.proven:
                 folder.save(project.state_dir, data.tree)

@@ -120,6 +120,9 @@ def _file_state(item: Tracked, data: Data, record: index.Record, stored: _Stored
         return FileState(item.path, item.pointer, "unreadable", in_store, data.error.message)
     entry = record.entries.get(item.path) or index.Entry(item.path, item.pointer)
     judged = threeway.judge(entry, data.oid, item.oid, lambda: False)
+    if judged == threeway.SAME and data.stat is not None and data.isexec != item.out.isexec:
+        note = f"it is {'' if data.isexec else 'not '}executable here, its pointer says otherwise"
+        return FileState(item.path, item.pointer, "modified", in_store, note)
     if judged == threeway.SAME:
         return FileState(item.path, item.pointer, "unchanged", in_store)
     if judged == threeway.MISSING:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from mlrepro import (
     capture,
     durable,
+    foresight,
     git,
     ignore,
     index,
@@ -80,11 +81,12 @@ def run(project: Project, paths: Sequence[str], options: Options) -> TrackResult
     record = index.load(project.state_dir)
     target = remote.located(project, os.environ, write=not options.dry_run)
     chosen = naming.chosen(project, paths, record) if paths else naming.everything(project, record)
-    if options.lane == "dvc" and not options.dry_run:
-        done = pipeline.add(project, target, chosen.targets, options)
-    else:
-        done = capture.save(project, target, chosen.targets, record, options)
-    changes = _ignore_changes(project, [item.target for item in done.saved])
+    through_dvc = options.lane == "dvc" and not options.dry_run
+    by_dvc = _before_dvc(project, chosen.targets) if through_dvc else {}
+    save = foresight.save if options.dry_run else pipeline.save
+    done = save(project, target, chosen.targets, record, options)
+    changes = _changed(project, by_dvc)
+    changes += _ignore_changes(project, [item.target for item in done.saved])
     if not options.dry_run:
         written = capture.write_pointers(project, done.saved)
         pipes = pipeline.refresh(project, target, chosen.pipeline, record, options)
@@ -92,6 +94,28 @@ def run(project: Project, paths: Sequence[str], options: Options) -> TrackResult
         _write_and_stage(project, done, written + pipes.written, changes)
         capture.remember(project, target, done.saved, record, git.head(project))
     return _result(done, chosen.errors, changes)
+
+
+def _before_dvc(project: Project, targets: Sequence[Target]) -> dict[str, str]:
+    """Open what hides the pointers, which DVC does not; returns the ignore files as they were."""
+    changes = ignore.bring_back(project, [item.pointer for item in targets])
+    beside = [os.path.join(os.path.dirname(item.path), ".gitignore") for item in targets]
+    texts = {file: ignore.read(project, file) for file in dict.fromkeys(beside)}
+    for change in changes:
+        texts[change.file] = change.before
+        _write(project, change)
+    return texts
+
+
+def _changed(project: Project, before: dict[str, str]) -> list[Change]:
+    """What the lines are that ignore files have got since."""
+    changes = []
+    for file, text in before.items():
+        now = ignore.read(project, file)
+        if now != text:
+            added = now.removeprefix(text).strip("\n").split("\n")
+            changes.append(ignore.Change(file, text, tuple(added)))
+    return changes
 
 
 def _ignore_changes(project: Project, targets: Sequence[Target]) -> list[Change]:
@@ -107,11 +131,16 @@ def _write_and_stage(
 ) -> None:
     """Everything that belongs to the next commit is staged, and nothing else."""
     for change in changes:
-        text = change.after.encode("utf-8", "surrogateescape")
-        durable.write_atomic(project.absolute(change.file), text)
+        _write(project, change)
     names = list(dict.fromkeys([*pointers, *(change.file for change in changes)]))
     names += _unstaged(project, done)
     git.stage(project, dict.fromkeys(names))
+
+
+def _write(project: Project, change: Change) -> None:
+    path = project.absolute(change.file)
+    os.makedirs(os.path.dirname(path), exist_ok=True)
+    durable.write_atomic(path, change.after.encode("utf-8", "surrogateescape"))
 
 
 def _unstaged(project: Project, done: Capture) -> list[str]:

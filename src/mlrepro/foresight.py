@@ -1,0 +1,56 @@
+"""What saving would do: everything is hashed, and nothing is written."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from mlrepro import capture, folder, pointer, worktree
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+    from mlrepro import index
+    from mlrepro.project import Project
+    from mlrepro.remote import Remote
+    from mlrepro.result import Options
+    from mlrepro.worktree import Data
+
+
+def save(
+    project: Project,
+    target: Remote,
+    wanted: Sequence[capture.Target],
+    record: index.Record,
+    options: Options,
+) -> capture.Capture:
+    """What ``capture.save`` would come to: how many blobs the store, or the cache, lacks."""
+    result = capture.Capture()
+    place = target.store or target.cache
+    found = worktree.examine(project, [item.path for item in wanted], record, options)
+    lacking: dict[str, int] = {}
+    for item in wanted:
+        data = found[item.path]
+        if data.error is not None:
+            result.errors.append(data.error)
+        elif data.is_missing:
+            result.errors.append(capture.missing(item.path))
+        elif data.nfiles == 0:
+            result.errors.append(capture.empty(item.path))
+        else:
+            result.saved.append(capture.Saved(item, data, stored=True))
+            lacking.update((oid, size) for oid, size in _blobs(data) if not place.has(oid, size))
+    result.count, result.bytes = len(lacking), sum(lacking.values())
+    return result
+
+
+def _blobs(data: Data) -> Iterator[tuple[str, int]]:
+    """Every blob that the data comes to, with its size in bytes."""
+    if data.tree is None:
+        yield data.oid, data.size
+        return
+    members = {name: oid for name, oid in data.tree.members().items() if oid != "0" * 32}
+    for name, size in zip(data.tree.names, data.tree.numbers[:: folder.NUMBERS], strict=True):
+        if name in members:
+            yield members[name], size
+    named = [pointer.Member(name, members[name]) for name in sorted(members)]
+    yield data.oid, len(pointer.render_listing(named))
