@@ -8,7 +8,7 @@ from array import array
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from mlrepro import engine, folder, index, restoring, transfer, worktree
+from mlrepro import engine, executable, folder, index, restoring, threeway, transfer, worktree
 from mlrepro.errors import MlreproError, Refused
 
 if TYPE_CHECKING:
@@ -74,7 +74,17 @@ def bring(
         if data.error is not None:
             result.errors.append(data.error)
         elif not item.oid or data.oid == item.oid:
-            result.unchanged.append(item.path)
+            differs = data.stat is not None and data.isexec != item.out.isexec
+            if (
+                differs
+                and not force
+                and threeway.is_bit_edited(project, entry, item.out, data.isexec)
+            ):
+                result.unchanged.append(item.path)
+                continue  # not recorded: the next commit has to see it
+            if differs:
+                _give_bit(project, item, data, options)
+            (result.restored if differs else result.unchanged).append(item.path)
             if item.oid:
                 changed.append(_in_step(project, entry, item, data))
         else:
@@ -86,6 +96,12 @@ def bring(
     if changed and not options.dry_run:
         index.save(project.state_dir, changed)
     return result
+
+
+def _give_bit(project: Project, item: Tracked, data: Data, options: Options) -> None:
+    """Set the executable bit as the pointer says."""
+    if data.stat is not None and not options.dry_run:
+        data.stat = executable.give(project.absolute(item.path), data.stat, item.out.isexec)
 
 
 def _in_step(project: Project, entry: index.Entry, item: Tracked, data: Data) -> index.Entry:
@@ -148,7 +164,8 @@ def _absent(
     return lost
 
 
-def _is_saved(target: Remote, oid: str) -> bool:
+def is_saved(target: Remote, oid: str) -> bool:
+    """Whether cache or store has the blob."""
     return target.cache.has(oid, None) or (target.store is not None and target.store.has(oid, None))
 
 
@@ -163,13 +180,13 @@ def _plan_file(project: Project, target: Remote, plan: _Plan, force: bool) -> No
         )
     if data.oid:
         in_step = data.oid == entry.synced
-        known = not entry.synced and not entry.pending and _is_saved(target, data.oid)
+        known = not entry.synced and not entry.pending and is_saved(target, data.oid)
         if not in_step and not known:
             if not force:
                 plan.kept.append(item.path)
                 return
             plan.save.append(absolute)
-        elif not _is_saved(target, data.oid):
+        elif not is_saved(target, data.oid):
             plan.save.append(absolute)
     plan.bring.append(
         restoring.Restore(
@@ -195,30 +212,31 @@ def _plan_folder(
     if entry.synced.endswith(".dir"):
         was = {m.relpath: m.oid for m in transfer.listing_of(entry.synced, places) or []}
     now = data.tree.members() if data.tree is not None else {}
-    stats = _stats(data)
+    stats = stats_of(data)
     for name, oid in plan.members.items():
         here = now.get(name, "")
         if here == oid or oid in lost:
             continue
         path = project.absolute(f"{item.path}/{name}")
-        if here and here != was.get(name) and (was or not _is_saved(target, here)):
+        if here and here != was.get(name) and (was or not is_saved(target, here)):
             if not force:
                 plan.kept.append(f"{item.path}/{name}")
                 continue
             plan.save.append(path)
-        elif here and not _is_saved(target, here):
+        elif here and not is_saved(target, here):
             plan.save.append(path)
         plan.bring.append(restoring.Restore(oid, path, None, False, stats.get(name)))
     for name, here in now.items():
         if name in plan.members:
             continue
-        if here == was.get(name) and _is_saved(target, here):
+        if here == was.get(name) and is_saved(target, here):
             plan.remove.append((name, here))
         else:
             plan.kept.append(f"{item.path}/{name}")
 
 
-def _stats(data: Data) -> dict[str, tuple[int, int, int, int, int]]:
+def stats_of(data: Data) -> dict[str, tuple[int, int, int, int, int]]:
+    """The five numbers by which each member of a folder is known."""
     if data.tree is None:
         return {}
     numbers = data.tree.numbers
@@ -238,7 +256,7 @@ def _save_first(
     )
     for done in report.saved:
         result.saved.append((os.path.relpath(done.path, project.root), done.oid))
-    failed = {path: error for path, error in report.failed}
+    failed = dict(report.failed)
     for error in failed.values():
         result.errors.append(error)
     for plan in plans:
@@ -290,7 +308,7 @@ def _remove(project: Project, plan: _Plan, name: str, result: Brought) -> None:
     """Take away a member that the new version does not have, if it is still what was saved."""
     base = project.absolute(plan.item.path)
     path = os.path.join(base, name)
-    if not restoring.remove_file(path, _stats(plan.data).get(name), staging(project)):
+    if not restoring.remove_file(path, stats_of(plan.data).get(name), staging(project)):
         result.kept.append(f"{plan.item.path}/{name}")
         return
     parent = os.path.dirname(path)
@@ -313,7 +331,8 @@ def _after(
         entry.hashed(item.oid if whole else "", item.out.size or 0, None, index.now_ns())
     elif plan.bring and plan.bring[0].dest in done:
         one = done[plan.bring[0].dest]
-        entry.hashed(item.oid, one.stat.st_size, one.stat, one.began_ns)
+        now = executable.give(one.dest, one.stat, item.out.isexec)
+        entry.hashed(item.oid, one.stat.st_size, now, one.began_ns)
     if whole:
         entry.stored = True
         entry.in_step(item.oid)
@@ -365,53 +384,3 @@ def kept(project: Project, path: str) -> Refused:
 def numbers_of(stat: os.stat_result) -> tuple[int, int, int, int, int]:
     """A file's five numbers as ``folder.Walk`` has them."""
     return (stat.st_size, stat.st_mtime_ns, stat.st_ctime_ns, stat.st_ino, stat.st_dev)
-
-
-def take_away(
-    project: Project,
-    target: Remote,
-    gone: Sequence[index.Entry],
-    record: index.Record,
-    options: Options,
-    result: Brought,
-) -> None:
-    """Remove data whose pointer the commit does not have, where it is unedited and stored."""
-    found = worktree.examine(project, [entry.path for entry in gone], record, options)
-    removed = []
-    for entry in gone:
-        data = found[entry.path]
-        if not data.oid:
-            continue
-        if data.oid != entry.synced or not _is_saved(target, data.oid):
-            result.kept.append(entry.path)
-        elif data.tree is not None:
-            _take_folder(project, target, entry, data, result)
-            removed.append(entry.path)
-        elif restoring.remove_file(project.absolute(entry.path), data.stat, staging(project)):
-            result.removed.append(entry.path)
-            removed.append(entry.path)
-        else:
-            result.kept.append(entry.path)
-    if removed:
-        index.save(project.state_dir, (), removed)
-
-
-def _take_folder(
-    project: Project, target: Remote, entry: index.Entry, data: Data, result: Brought
-) -> None:
-    base = project.absolute(entry.path)
-    stats = _stats(data)
-    members = data.tree.members() if data.tree is not None else {}
-    places = {**target.cache.list_oids(), **(target.store.list_oids() if target.store else {})}
-    for name, oid in members.items():
-        if oid not in places or not restoring.remove_file(
-            os.path.join(base, name), stats.get(name), staging(project)
-        ):
-            result.kept.append(f"{entry.path}/{name}")
-    for folder_, _, _ in os.walk(base, topdown=False):
-        try:
-            os.rmdir(folder_)
-        except OSError:
-            continue  # it holds what was kept
-    if not os.path.isdir(base):
-        result.removed.append(entry.path)

@@ -214,6 +214,10 @@ def _in_origin(project: Project, environ: Mapping[str, str], depth: int = 5) -> 
     theirs = of(parent, environ)
     if theirs.store is not None and os.path.isdir(theirs.url):
         return theirs.url
+    tracked = _written(parent, "config", theirs.name)
+    there = os.path.normpath(os.path.join(parent.dvc_dir, tracked))
+    if _is_relative(tracked) and os.path.isdir(there):
+        return there  # it was moved, and has not been used since
     return _in_origin(parent, environ, depth - 1)
 
 

@@ -6,6 +6,7 @@ import os
 from typing import TYPE_CHECKING
 
 from mlrepro import git, pointer
+from mlrepro.errors import PointerError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -42,6 +43,21 @@ def was_named(project: Project, pointer_name: str, oid: str) -> bool:
     """Whether any commit's version of the pointer names ``oid``."""
     found = git.text(project, "log", "-1", "--all", "--format=%H", f"-S{oid}", "--", pointer_name)
     return bool(found)
+
+
+def is_bit_edited(project: Project, entry: index.Entry, out: pointer.Out, isexec: bool) -> bool:
+    """Whether the executable bit was changed in the worktree, and not in the pointer.
+
+    That is told by the pointer as it was last read; where that is not known, it is not assumed.
+    """
+    text = git.blobs(project, [entry.seen]).get(entry.seen) if entry.seen else None
+    if text is None:
+        return False
+    try:
+        before = {was.path: was for was in pointer.parse(text, entry.pointer).outs}
+    except PointerError:
+        return False
+    return out.path in before and before[out.path].isexec != isexec
 
 
 def settle(

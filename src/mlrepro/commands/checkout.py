@@ -6,7 +6,7 @@ import os
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from mlrepro import git, history, index, materialize, naming, remote, transfer, worktree
+from mlrepro import git, history, index, leaving, materialize, naming, remote, transfer, worktree
 from mlrepro import project as places
 from mlrepro.errors import MlreproError, ProcessError, Refused
 from mlrepro.result import Options, Result
@@ -109,7 +109,7 @@ def _bring(
     record = index.load(project.state_dir)
     listing = worktree.in_worktree(project)
     done = materialize.bring(project, target, listing.outs, record, options, force=force)
-    materialize.take_away(project, target, gone, record, options, done)
+    leaving.take_away(project, target, gone, record, options, done)
     gaps = history.gaps(project, done.missing, commit)
     errors: list[MlreproError] = [*listing.errors, *done.errors]
     errors += [transfer.lost(gap.need, author=gap.author, date=gap.date) for gap in gaps]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from typing import TYPE_CHECKING
 
-from mlrepro import git, index, materialize, remote, threeway, worktree
+from mlrepro import git, index, leaving, materialize, remote, threeway, worktree
 from mlrepro.errors import MlreproError
 from mlrepro.result import HookResult, Options
 
@@ -14,6 +14,11 @@ if TYPE_CHECKING:
 
     from mlrepro.project import Project
     from mlrepro.worktree import Tracked
+
+# What the plan of a rebase has for commits to be made anew (git rebase, "INTERACTIVE MODE").
+REMAKING = frozenset(
+    ("pick", "p", "reword", "r", "edit", "e", "squash", "s", "fixup", "f", "merge", "m")
+)
 
 
 def run(project: Project, name: str, args: Sequence[str], options: Options) -> HookResult:
@@ -33,14 +38,14 @@ def run(project: Project, name: str, args: Sequence[str], options: Options) -> H
         if raw.endswith((b".dvc", b"dvc.lock")) and worktree.is_pointer(os.fsdecode(raw))
     }
     gone = [e for e in record.entries.values() if e.pointer in before and e.pointer not in now]
-    if not gone and all(seen.get(pointer) == oid for pointer, oid in now.items()):
-        if all(entry.named == entry.synced for entry in record.entries.values()):
-            return HookResult(never_fails=True)
+    in_step = all(entry.named == entry.synced for entry in record.entries.values())
+    if in_step and not gone and all(seen.get(pointer) == oid for pointer, oid in now.items()):
+        return HookResult(never_fails=True)
     target = remote.located(project, os.environ)
     listing = worktree.in_worktree(project, list(now))
     items = [item for item in listing.outs if _is_to_follow(project, item, record, before)]
     done = materialize.bring(project, target, items, record, options)
-    materialize.take_away(project, target, gone, record, options, done)
+    leaving.take_away(project, target, gone, record, options, done)
     notes = [f"{path} has changes that are not saved; it was kept" for path in done.kept]
     if done.missing:
         first = done.missing[0]
@@ -54,26 +59,39 @@ def run(project: Project, name: str, args: Sequence[str], options: Options) -> H
     notes += [error.message for error in (*done.errors, *listing.errors)]
     brought = [*done.restored, *done.removed]
     if brought:
-        notes.insert(0, f"{len(brought)} data paths follow this commit ({brought[0]})")
+        more = f" and {len(brought) - 1} more" if len(brought) > 1 else ""
+        notes.insert(0, f"the data follows this commit: {brought[0]}{more}")
     return HookResult(notes=tuple(notes), never_fails=True)
 
 
 def _is_called_for(project: Project, name: str, args: Sequence[str]) -> bool:
     """Not for a checkout of single files, and in a rebase only at its end."""
-    rebasing = any(
-        os.path.isdir(os.path.join(project.git_dir, folder))
-        for folder in ("rebase-merge", "rebase-apply")
-    )
-    if name == "post-checkout":
-        return not rebasing and (len(args) < 3 or args[2] == "1")
     if name == "post-rewrite":
         return not args or args[0] != "amend"
-    return not rebasing
+    if name == "post-checkout" and len(args) > 2 and args[2] != "1":
+        return False
+    return not _is_rebasing(project)
+
+
+def _is_rebasing(project: Project) -> bool:
+    """Whether a rebase is under way that will call post-rewrite at its end.
+
+    It does not where no commit is left to be made anew: the branch was only behind.
+    """
+    if os.path.isdir(os.path.join(project.git_dir, "rebase-apply")):
+        return True
+    plan = os.path.join(project.git_dir, "rebase-merge", "git-rebase-todo")
+    try:
+        with open(plan, encoding="utf-8", errors="replace") as file:
+            verbs = {line.split(maxsplit=1)[0] for line in file if line.strip()}
+    except OSError:
+        return os.path.isdir(os.path.join(project.git_dir, "rebase-merge"))
+    return not REMAKING.isdisjoint(verbs)
 
 
 def _before(project: Project, name: str, args: Sequence[str]) -> dict[str, str]:
     """The pointers of the commit that was left: name → git object."""
-    revision = args[0] if name == "post-checkout" and args else "ORIG_HEAD"
+    revision = args[0] if name == "post-checkout" and args else _original(project)
     if not revision.strip("0"):
         return {}
     try:
@@ -84,6 +102,17 @@ def _before(project: Project, name: str, args: Sequence[str]) -> dict[str, str]:
         }
     except MlreproError:
         return {}
+
+
+def _original(project: Project) -> str:
+    """What HEAD was before the merge or rebase; a reset in the midst of one changes ORIG_HEAD."""
+    for folder in ("rebase-merge", "rebase-apply"):
+        try:
+            with open(os.path.join(project.git_dir, folder, "orig-head"), encoding="ascii") as file:
+                return file.read(100).strip()
+        except (OSError, UnicodeDecodeError):
+            continue
+    return "ORIG_HEAD"
 
 
 def _is_to_follow(
