@@ -18,6 +18,9 @@ from working import Work
 
 Content = bytes | dict[str, Any]  # of a file, or of a folder by name
 
+# What git is to see beside pointers.
+GIT_FILES = (".gitignore", ".dvcignore", "dvc.lock", "dvc.yaml")
+
 # Relative, as `dvc remote add` notes it: a copy of the repository has a store of its own.
 CONFIG = """\
 [core]
@@ -123,7 +126,7 @@ class Side:
 
 def is_ours(name: str) -> bool:
     """Whether a file is one that git is to see."""
-    return name.endswith(".dvc") or os.path.basename(name) in (".gitignore", "dvc.lock")
+    return name.endswith(".dvc") or os.path.basename(name) in GIT_FILES
 
 
 def blobs(place: Path) -> dict[str, tuple[int, bytes]]:

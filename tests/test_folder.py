@@ -144,7 +144,7 @@ def test_rules_of_every_level_above(root: Path) -> None:
     (root / ".dvcignore").write_bytes(b"# comment\n\n  *.tmp  \r\n")
     (root / "data/.dvcignore").write_bytes(b"!x\n")
     (root / "data/a/b/.dvcignore").write_bytes(b"not above\n")
-    assert folder.walk(str(root), "data/a/b").rules == b"0 *.tmp\n1 !x"
+    assert folder.walk(str(root), "data/a/b").rules == b"0   *.tmp  \r\n1 !x"
     (root / ".dvcignore").write_bytes(b"# comment\n")
     (root / "data/.dvcignore").unlink()
     assert folder.walk(str(root), "data/a/b").rules == b""

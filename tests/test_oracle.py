@@ -90,3 +90,43 @@ def test_any_tree(template: Side, tmp_path: Path, tree: dict[str, Any], executab
 @given(tree=trees, executable=st.booleans())
 def test_many_trees(template: Side, tmp_path: Path, tree: dict[str, Any], executable: bool) -> None:
     check_tree(pair_of(template, tmp_path), tree, executable)
+
+
+# One path, as it is again and again: a file, a folder, a file of the same size, an emptied folder.
+states = contents | st.dictionaries(
+    st.sampled_from(["a", "b", "sub", "é"]),
+    contents | st.dictionaries(st.sampled_from(["x", "y"]), contents, min_size=1),
+)
+histories = st.lists(st.tuples(states, st.booleans(), st.booleans()), min_size=2, max_size=4)
+
+
+def check_history(pair: Pair, history: list[tuple[Any, bool, bool]]) -> None:
+    """Each version is saved on our side by the one or the other, on the other side by DVC."""
+    for content, executable, by_dvc in history:
+        if content == {} and not (pair.ours.root / "data.dvc").exists():
+            continue  # a folder without a file is not begun with
+        pair.put({"data": content}, frozenset({"data"} if executable else ()))
+        if by_dvc:
+            for side in (pair.ours, pair.theirs):
+                side.dvc_add("data")
+                side.dvc_push()
+        else:
+            pair.track("data")
+        pair.assert_alike()
+        assert pair.ours.dvc_status() == {}
+        pair.ours.work.commit("next", "--allow-empty")
+        found = pair.ours.work.status_of()
+        assert found.clean, (found.files, found.notes, found.errors)
+
+
+@few()
+@given(history=histories)
+def test_turn_and_turn_about(template: Side, tmp_path: Path, history: Any) -> None:
+    check_history(pair_of(template, tmp_path), history)
+
+
+@pytest.mark.slow
+@settings(max_examples=200)
+@given(history=histories)
+def test_many_turns(template: Side, tmp_path: Path, history: Any) -> None:
+    check_history(pair_of(template, tmp_path), history)

@@ -31,9 +31,13 @@ def is_left_out(project: Project, path: str) -> bool:
 
 
 def _left_out(project: Project, path: str, names: list[str], rules: bytes) -> set[str]:
-    levels = {int(rule.split(b" ", 1)[0]) for rule in rules.split(b"\n")}
-    nested = "/".join(path.split("/")[: max(levels)])
-    if _SPECIAL.isdisjoint(nested) and all(_is_plain(rule) for rule in rules.split(b"\n")):
+    lines = [rule.partition(b" ")[::2] for rule in rules.split(b"\n")]
+    depths = {int(depth) for depth, _ in lines}
+    place = "/".join(path.split("/")[: max(depths)])
+    # Of files in several folders, one may leave out another; and DVC takes a folder's name for a
+    # pattern itself where it carries rules over to the root.
+    plain = len(depths) == 1 and _SPECIAL.isdisjoint(place)
+    if plain and all(_is_plain(line.decode("latin-1")) for _, line in lines):
         data = git.run(
             project, "-c", "core.ignoreCase=false", "ls-files", "-z", "--others", "--ignored",
             "--exclude-per-directory=.dvcignore", "--", path,
@@ -44,13 +48,15 @@ def _left_out(project: Project, path: str, names: list[str], rules: bytes) -> se
     return dvc.left_out(project.root, names)
 
 
-def _is_plain(rule: bytes) -> bool:
+def _is_plain(line: str) -> bool:
     """Whether git and DVC cannot differ over a rule.
 
-    DVC lets "!" bring back all that a folder holds, takes "a/**" for "a" too, and reads bytes as
-    letters (dvc/ignore.py, pathspec).
+    DVC takes spaces away on both sides, lets "!" bring back all that a folder holds, takes "a/**"
+    for "a" too, and reads letters where git reads bytes (dvc/ignore.py, pathspec).
     """
-    text = rule.split(b" ", 1)[1].decode("latin-1")
-    if not (text.isascii() and text.isprintable()) or set("!?[]\\") & set(text) or "**" in text:
+    rule = line.rstrip("\r").rstrip(" ")
+    if rule != line.strip() or not (rule.isascii() and rule.isprintable()):
         return False
-    return all(part not in ("", ".", "..") for part in text.strip("/").split("/"))
+    if set("!?[]\\") & set(rule) or "**" in rule:
+        return False
+    return all(part not in ("", ".", "..") for part in rule.strip("/").split("/"))

@@ -83,9 +83,8 @@ def rules_above(root: str, path: str) -> bytes:
         except (FileNotFoundError, NotADirectoryError):
             continue
         for line in text.split(b"\n"):
-            rule = line.strip()
-            if rule and not rule.startswith(b"#"):
-                rules.append(b"%d %s" % (depth, rule))
+            if line.strip() and not line.startswith(b"#"):
+                rules.append(b"%d %s" % (depth, line))
     return b"\n".join(rules)
 
 

@@ -6,13 +6,25 @@ import os
 from collections.abc import Iterable
 
 from mlrepro.dvc.inprocess import calling
+from mlrepro.errors import MlreproError, PathError
 
 
 def left_out(root: str, names: Iterable[str]) -> set[str]:
-    """Of these files (relative to ``root``, symlinks and devices among them) those left out."""
-    with calling(path=".dvcignore"):
-        from dvc.fs import localfs
-        from dvc.ignore import DvcIgnoreFilter
+    """Of these files (relative to ``root``, links and devices among them) those left out.
 
-        rules = DvcIgnoreFilter(localfs, root)
-        return {name for name in names if rules.is_ignored_file(os.path.join(root, name))}
+    Raises PathError for rules that DVC cannot read.
+    """
+    try:
+        with calling(path=".dvcignore"):
+            from dvc.fs import localfs
+            from dvc.ignore import DvcIgnoreFilter
+
+            rules = DvcIgnoreFilter(localfs, root)
+            return {name for name in names if rules.is_ignored_file(os.path.join(root, name))}
+    except MlreproError as error:
+        raise PathError(
+            f"A .dvcignore file cannot be read: {error.message}",
+            "mend its rules: they are those of .gitignore, in UTF-8",
+            code="ignore-file-invalid",
+            path=".dvcignore",
+        ) from error
