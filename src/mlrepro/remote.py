@@ -152,16 +152,17 @@ def problem(project: Project, remote: Remote) -> StoreError | None:
     return None
 
 
-def usable(project: Project, remote: Remote) -> Store | None:
+def usable(project: Project, remote: Remote, *, write: bool = True) -> Store | None:
     """The store folder, ready to be written to; None for a network store. Raises StoreError.
 
-    A folder that DVC made gets our marker the first time, so that it is known again.
+    A folder that DVC made gets our marker the first time, so that it is known again; not so
+    without ``write``.
     """
     wrong = problem(project, remote)
     if wrong is not None:
         raise wrong
-    if remote.store is None:
-        return None
+    if remote.store is None or not write:
+        return remote.store
     store_id = remote.store.read_id() or remote.store.create()
     remember(project, remote.store, store_id)
     return remote.store

@@ -90,11 +90,11 @@ def push(project: Project, target: Remote, needs: Sequence[Need], options: Optio
     A blob that is already there is left; one that is in neither is ``missing``. For a network store
     that cannot be reached, the blobs are ``owed``. Raises StoreError for a folder that fails.
     """
-    store = remote.usable(project, target)
+    store = remote.usable(project, target, write=not options.dry_run)
     places = [target.cache] if store is None else [target.cache, store]
     through_dvc = store is None or options.lane == "dvc"
     if through_dvc:
-        _fetch_listings(project, target, needs, options)
+        fetch_listings(project, target, needs, options)
     blobs, lost = expand(needs, places)
     result = Stored(missing=lost)
     if through_dvc:
@@ -120,6 +120,8 @@ def push(project: Project, target: Remote, needs: Sequence[Need], options: Optio
     result.missing += [by_oid[oid] for oid in (*report.missing, *report.corrupt)]
     for oid in report.corrupt:
         result.errors.append(corrupt(by_oid[oid], target.cache))
+    left = {need.oid for need in result.missing}
+    settle(project, [need.oid for need in blobs if need.oid not in left])
     return result
 
 
@@ -139,7 +141,7 @@ def corrupt(need: Need, place: Store) -> BlobCorrupt:
     )
 
 
-def _fetch_listings(
+def fetch_listings(
     project: Project, target: Remote, needs: Sequence[Need], options: Options
 ) -> None:
     """Bring the listings of folders into the cache, so that their members are known."""
@@ -233,7 +235,7 @@ def fetch(project: Project, target: Remote, needs: Sequence[Need], options: Opti
 def _download(project: Project, target: Remote, needs: Sequence[Need], options: Options) -> None:
     from mlrepro import dvc
 
-    _fetch_listings(project, target, needs, options)
+    fetch_listings(project, target, needs, options)
     blobs, _ = expand(needs, [target.cache])
     wanted = [(need.oid, need.size) for need in blobs if not target.cache.has(need.oid, need.size)]
     if wanted:

@@ -147,9 +147,11 @@ def _notes(project: Project, outs: list[Tracked], entries: Entries) -> list[str]
             staged = at >= 0 and entries.oid(at) == by_pointer[name]
             what = "staged, not committed" if staged else "neither staged nor committed"
             notes.append(f"{name}: {what}")
+    gone = (name for name in committed if not os.path.lexists(project.absolute(name)))
+    notes += [f"{name}: removed, not committed" for name in gone]
     owed = transfer.owed(project)
     if owed:
-        notes.append(f"{len(owed)} blobs are owed to the store: mlrepro push")
+        notes.append(f"content is owed to the store ({len(owed)}): mlrepro push")
     return notes
 
 
