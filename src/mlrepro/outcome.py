@@ -18,12 +18,12 @@ EXIT_BUG, EXIT_INTERRUPTED = 3, 130
 
 Show = Callable[[str], str]
 
-_PATHS = frozenset({"path", "pointer", "file"})
+_PATHS = frozenset({"path", "pointer", "file", "before"})
 _PATH_LISTS = frozenset(
     {"restored", "kept", "unchanged", "created", "changed", "resolved", "conflicts"}
 )
 # What a file says, rather than where it is, is passed on as it stands.
-_CONTENT = frozenset({"value", "old", "new", "rows"})
+_CONTENT = frozenset({"value", "old", "new", "rows", "model", "members"})
 
 
 @dataclass(frozen=True)

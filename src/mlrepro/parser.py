@@ -53,6 +53,10 @@ def parse(arguments: list[str]) -> Call | Said:
     An empty one asks for help, and is wrong all the same. Raises UsageError where it is wrong.
     """
     text = io.StringIO()
+    if verb_in(arguments) == "diff" and "--" in arguments:
+        # Typer takes the first one away, and here it says which names are paths.
+        at = arguments.index("--")
+        arguments = [*arguments[:at], "--", *arguments[at:]]
     try:
         with contextlib.redirect_stdout(text):
             parsed = typer.main.get_command(_app()).main(

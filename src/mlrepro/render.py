@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from mlrepro import render_diff, render_history
 from mlrepro.amounts import many, size
 from mlrepro.layout import Paths, hint, short, table
 from mlrepro.terminal import visible
@@ -183,6 +184,14 @@ def _resolve(result: Any, path: Paths, would: bool) -> list[str]:
     return [*lines, hint(_STATE_HINTS["conflict"] if left else "git commit")]
 
 
+def _diff(result: Any, path: Paths, would: bool) -> list[str]:
+    if result.markdown:
+        from mlrepro import render_markdown
+
+        return render_markdown.diff(result, path)
+    return render_diff.diff(result, path, would)
+
+
 def _explain(result: Any, path: Paths, _would: bool) -> list[str]:
     states = table(
         (one.name, "installed" if one.installed else "absent", path(one.path))
@@ -203,5 +212,8 @@ _RENDERERS: dict[str, Callable[[Any, Paths, bool], list[str]]] = {
     "push": _push,
     "pull": _pull,
     "resolve": _resolve,
+    "log": render_history.log,
+    "config": render_history.config,
+    "diff": _diff,
     "hook": _explain,
 }

@@ -132,9 +132,11 @@ def diff(
     names: Annotated[Some, _name("[A [B]] PATH", "Commits (HEAD, the workspace), paths.")] = None,
     rows: Annotated[bool, _switch("--rows", "Compare tables row by row.")] = False,
     key: Annotated[str | None, _value("--key", "COL", "The column that names a row.")] = None,
+    markdown: Annotated[bool, _switch("--md", "As a pull-request comment wants it.")] = False,
 ) -> Call:
     """Show what changed between two commits in config, data, models and code."""
-    return Call("diff", {"names": names or [], "rows": rows, "key": key})
+    chosen = {"rows": rows, "key": key, "markdown": markdown}
+    return Call("diff", {"names": names or [], **chosen})
 
 
 def config(
