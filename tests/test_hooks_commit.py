@@ -208,3 +208,13 @@ def test_an_index_of_the_users_own_is_left_alone(plain: Hooked) -> None:
     assert "GIT_INDEX_FILE" in said.stderr
     assert plain.read(POINTER) == before
     assert plain.changed_in() == []
+
+
+def test_a_pointer_that_was_removed_but_not_staged(plain: Hooked) -> None:
+    """It is in the commit still, so it names the data; the removal stays unstaged."""
+    plain.edit()
+    plain.path(POINTER).unlink()
+    plain.stage()
+    plain.commits("-m", "readme")
+    assert plain.oid(POINTER, "HEAD") == plain.oid(POINTER, ":0") == plain.md5("data/x.csv")
+    assert plain.status == f" D {POINTER}\n"

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 from mlrepro import durable, engine, folder, index, pointer, remote, transfer, worktree
-from mlrepro.errors import MlreproError, PathError
+from mlrepro.errors import MlreproError, PathError, PointerUnknown
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -354,15 +354,23 @@ def _text(project: Project, group: Sequence[Saved]) -> bytes:
         return pointer.render(
             pointer.Pointer(tuple(_out(name, data) for name, data in fresh.items()))
         )
-    if not item.plain:
-        from mlrepro import dvc
+    try:
+        if item.plain:
+            return _rewritten(project, item.pointer, fresh)
+    except PointerUnknown:
+        pass  # what is staged is plain, the file beside it is not
+    except FileNotFoundError:  # it is staged, but was removed from the worktree
+        outs = [one.target.item.out for one in group if one.target.item is not None]
+        return pointer.render(pointer.Pointer(tuple(restated(o, fresh[o.path]) for o in outs)))
+    from mlrepro import dvc
 
-        updates = {
-            name: (data.oid, data.size, data.nfiles, data.isexec) for name, data in fresh.items()
-        }
-        return dvc.write_pointer(project.root, item.pointer, updates)
-    with open(project.absolute(item.pointer), "rb") as file:
-        now = pointer.parse(file.read(pointer.MAX_POINTER_BYTES), item.pointer)
+    updates = {name: (data.oid, data.size, data.nfiles, data.isexec) for name, data in fresh.items()}
+    return dvc.write_pointer(project.root, item.pointer, updates)
+
+
+def _rewritten(project: Project, name: str, fresh: dict[str, Data]) -> bytes:
+    with open(project.absolute(name), "rb") as file:
+        now = pointer.parse(file.read(pointer.MAX_POINTER_BYTES), name)
     outs = tuple(restated(out, fresh[out.path]) if out.path in fresh else out for out in now.outs)
     return pointer.render(replace(now, outs=outs))
 

@@ -22,9 +22,10 @@ if TYPE_CHECKING:
 
 @dataclass(slots=True)
 class Refreshed:
-    """The lock files that DVC wrote anew, and what it could not save."""
+    """The lock files that DVC wrote anew, the outputs that it saved, and what it could not save."""
 
     written: list[str] = field(default_factory=list)
+    saved: list[capture.Saved] = field(default_factory=list)
     errors: list[MlreproError] = field(default_factory=list)
 
 
@@ -35,7 +36,10 @@ def refresh(
     record: index.Record,
     options: Options,
 ) -> Refreshed:
-    """Let DVC commit the stages whose outputs were edited, and store those outputs."""
+    """Let DVC commit the stages whose outputs were edited, and store those outputs.
+
+    Raises StoreError, before anything was changed, where the store cannot be used.
+    """
     result = Refreshed()
     if not items:
         return result
@@ -45,6 +49,7 @@ def refresh(
         return result
     from mlrepro import dvc
 
+    remote.usable(project, target)
     stages = dict.fromkeys(stage for item in changed for stage in _stages(project, item))
     with dvc.session(project.root) as session:
         added, errors = session.commit(list(stages))
@@ -54,6 +59,17 @@ def refresh(
     stored = transfer.push(project, target, needs, options)
     result.errors += stored.errors
     result.errors += [transfer.lost(need) for need in stored.missing]
+    absent = {need.oid for need in (*stored.missing, *stored.owed)}
+    by_path = {item.path: item for item in changed}
+    for one in added:
+        item = by_path.get(one.path)
+        if item is not None and found[one.path].oid == one.oid:
+            done = capture.Saved(
+                capture.Target(one.path, one.pointer, item), found[one.path], one.oid not in absent
+            )
+            with open(project.absolute(one.pointer), "rb") as file:
+                done.text = file.read()
+            result.saved.append(done)
     return result
 
 

@@ -193,6 +193,7 @@ def _refresh(
         done.errors += refreshed.errors
         git.stage(project, refreshed.written, commit.indexes)
         done.staged += refreshed.written
+        done.saved += refreshed.saved
     return done
 
 

@@ -92,7 +92,7 @@ def run(project: Project, paths: Sequence[str], options: Options) -> TrackResult
         pipes = pipeline.refresh(project, target, chosen.pipeline, record, options)
         done.errors += pipes.errors
         _write_and_stage(project, done, written + pipes.written, changes)
-        capture.remember(project, target, done.saved, record, git.head(project))
+        capture.remember(project, target, [*done.saved, *pipes.saved], record, git.head(project))
     return _result(done, chosen.errors, changes)
 
 
