@@ -10,7 +10,7 @@ from dataclasses import replace
 from importlib import import_module
 from typing import TYPE_CHECKING
 
-from mlrepro import terminal
+from mlrepro import pager, terminal
 from mlrepro.call import Call, Flags, parse_plain
 from mlrepro.errors import MlreproError, PathError, Refused, RepositoryError, UsageError
 from mlrepro.outcome import EXIT_BUG, EXIT_INTERRUPTED, Outcome, Show, shower
@@ -193,8 +193,8 @@ def _of_the_machine(error: OSError) -> MlreproError | None:
 
 def _say(outcome: Outcome, flags: Flags) -> int:
     """Print what a command line came to, and give back the exit code."""
-    lines = [outcome.envelope()] if flags.json else [_dimmed(line) for line in outcome.lines]
-    failure = terminal.write(sys.stdout, "".join(line + "\n" for line in lines)) if lines else None
+    lines = [outcome.envelope()] if flags.json else _coloured(outcome)
+    failure = _write(outcome, flags, "".join(line + "\n" for line in lines)) if lines else None
     if outcome.exit_code == EXIT_INTERRUPTED and terminal.is_terminal(sys.stderr):
         terminal.write(sys.stderr, "\n")  # after the ^C that the terminal shows
     _complain(outcome.told())
@@ -204,10 +204,19 @@ def _say(outcome: Outcome, flags: Flags) -> int:
     return outcome.exit_code or MlreproError.exit_code
 
 
-def _dimmed(line: str) -> str:
-    if line.startswith("  hint: "):
-        return terminal.coloured(line, terminal.DIM, sys.stdout)
-    return line
+def _coloured(outcome: Outcome) -> list[str]:
+    if not terminal.is_lively(sys.stdout):
+        return list(outcome.lines)
+    from mlrepro import paint
+
+    return paint.painted(outcome.lines, history=outcome.command in pager.VERBS)
+
+
+def _write(outcome: Outcome, flags: Flags, text: str) -> OSError | None:
+    paged = outcome.command in pager.VERBS and not (flags.json or outcome.failed)
+    if paged and pager.show(text, flags.directory):
+        return None
+    return terminal.write(sys.stdout, text)
 
 
 def _complain(errors: list[dict[str, str]]) -> None:

@@ -66,11 +66,22 @@ def run_code(
     return done.returncode, done.stdout
 
 
-def run_shown(argv: Sequence[str], *, cwd: str, env: Mapping[str, str] | None = None) -> int:
-    """Run a program on our own standard streams, and return its exit code."""
+def run_shown(
+    argv: Sequence[str],
+    *,
+    cwd: str,
+    env: Mapping[str, str] | None = None,
+    input: bytes | None = None,
+) -> int:
+    """Run a program on our own standard streams, and return its exit code.
+
+    With ``input``, that is its standard input; a program that does not read all of it may.
+    """
     merged = {**os.environ, **env} if env else None
     try:
-        return subprocess.run(list(argv), cwd=cwd, env=merged, check=False).returncode
+        return subprocess.run(
+            list(argv), cwd=cwd, env=merged, input=input, check=False
+        ).returncode
     except FileNotFoundError as error:
         raise MlreproError(
             f"{argv[0]} is not installed, or not on the PATH.", code="program-missing"

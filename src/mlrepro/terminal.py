@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, TextIO
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-RED, DIM = "31", "2"
+RED, GREEN, YELLOW, BOLD, DIM = "31", "32", "33", "1", "2"
 
 
 def is_terminal(stream: TextIO | None) -> bool:
