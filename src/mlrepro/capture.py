@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import os
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from mlrepro import durable, engine, folder, index, pointer, remote, transfer, worktree
-from mlrepro.errors import MlreproError, PathError, PointerUnknown
+from mlrepro import engine, folder, index, remote, transfer, wording, worktree
+from mlrepro.errors import MlreproError, PathError
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -41,6 +41,7 @@ class Saved:
     data: Data
     stored: bool
     text: bytes | None = None
+    as_was: bool = False  # saved by DVC 2, and still that content: its pointer stays as it is
 
     @property
     def is_new(self) -> bool:
@@ -48,7 +49,7 @@ class Saved:
 
     @property
     def is_changed(self) -> bool:
-        return _differs(self)
+        return wording.differs(self)
 
 
 @dataclass(slots=True)
@@ -97,7 +98,7 @@ def save(
         for entry in record.entries.values():
             entry.stored = False
     to_save: list[Target] = []
-    for item in wanted:
+    for item in _changed_since_dvc_2(project, target, wanted, record, options, result):
         path = project.absolute(item.path)
         if os.path.isdir(path) and not os.path.islink(path):
             _save_folder(project, target, store, item, record, options, result)
@@ -108,8 +109,36 @@ def save(
     result.saved.sort(key=lambda item: asked[item.target.path])
     if store is None and target.is_network:
         _send(project, target, result, options)
-    _texts(project, result.saved)
+    wording.set_texts(project, result.saved)
     return result
+
+
+def _changed_since_dvc_2(
+    project: Project,
+    target: Remote,
+    wanted: Sequence[Target],
+    record: index.Record,
+    options: Options,
+    result: Capture,
+) -> list[Target]:
+    """The targets but for those that DVC 2 saved and that still are that content, and stored.
+
+    As DVC 3 leaves such a pointer alone until its data changes.
+    """
+    items = {one.item.path: one.item for one in wanted if one.item and one.item.out.legacy}
+    if not items:
+        return list(wanted)
+    found = worktree.examine(project, list(items), record, options, items.values())
+    same = [item for item in items.values() if item.oid and found[item.path].oid == item.oid]
+    needs = [transfer.Need(item.path, item.oid, item.out.size, item.pointer) for item in same]
+    lost = {need.pointer for need in transfer.push(project, target, needs, options).missing}
+    left = []
+    for one in wanted:
+        if one.item in same and one.pointer not in lost:
+            result.saved.append(Saved(one, found[one.path], True, as_was=True))
+        else:
+            left.append(one)
+    return left
 
 
 def _save_files(
@@ -130,7 +159,7 @@ def _save_files(
     proven = _proven(project, set(by_path) - hash_only, record, target.cache, store)
     looked_at = worktree.examine(project, sorted(hash_only | proven), record, options)
     to_read: list[str] = []
-    for path in by_path:
+    for path, item in by_path.items():
         data = looked_at.get(path)
         if data is None:
             to_read.append(path)
@@ -139,7 +168,7 @@ def _save_files(
         elif data.is_missing:
             result.errors.append(missing(path))
         elif _is_stored(record.entries.get(path), data, target.cache, store):
-            result.saved.append(Saved(by_path[path], data, True))
+            result.saved.append(Saved(item, data, True))
         else:
             to_read.append(path)
     absolute = {}
@@ -234,6 +263,10 @@ def _save_folder(
         plan = worktree.plan_folder(project, wanted.path)
         members = dict(plan.known)
         certain = entry is not None and entry.stored and _marked(record, store)
+        if wanted.item is not None and wanted.item.out.legacy:
+            # Its members were saved where DVC 3 does not look: all of them are saved anew.
+            plan = worktree.FolderPlan(plan.walk, {}, [*plan.known, *plan.fresh], plan.began_ns)
+            members, certain = {}, False
         to_read = list(plan.fresh)
         if not certain:
             to_read += _unstored(plan.known, target.cache, store)
@@ -326,82 +359,6 @@ def _send(project: Project, target: Remote, result: Capture, options: Options) -
         item.stored = item.data.oid not in owed
     result.notes += [f"{error.message} The content is in the cache, and owed to the store."
                      for error in sent.errors]  # fmt: skip
-
-
-def _texts(project: Project, saved: Sequence[Saved]) -> None:
-    """Set what each pointer has to say now: one text for all of the outputs that it names."""
-    groups: dict[str, list[Saved]] = {}
-    for item in saved:
-        if item.is_new or _differs(item):
-            groups.setdefault(item.target.pointer, []).append(item)
-    for group in groups.values():
-        text = _text(project, group)
-        for item in group:
-            item.text = text
-
-
-def _differs(saved: Saved) -> bool:
-    item = saved.target.item
-    if item is None or item.in_lock:  # DVC itself refreshes a pipeline's lock file
-        return False
-    return item.oid != saved.data.oid or item.out.isexec != saved.data.isexec
-
-
-def _text(project: Project, group: Sequence[Saved]) -> bytes:
-    fresh = {posix_name(one.target): one.data for one in group}
-    item = group[0].target.item
-    if item is None:
-        return pointer.render(
-            pointer.Pointer(tuple(_out(name, data) for name, data in fresh.items()))
-        )
-    try:
-        if item.plain:
-            return _rewritten(project, item.pointer, fresh)
-    except PointerUnknown:
-        pass  # what is staged is plain, the file beside it is not
-    except FileNotFoundError:  # it is staged, but was removed from the worktree
-        outs = [one.target.item.out for one in group if one.target.item is not None]
-        return pointer.render(pointer.Pointer(tuple(restated(o, fresh[o.path]) for o in outs)))
-    from mlrepro import dvc
-
-    updates = {name: (data.oid, data.size, data.nfiles, data.isexec) for name, data in fresh.items()}
-    return dvc.write_pointer(project.root, item.pointer, updates)
-
-
-def _rewritten(project: Project, name: str, fresh: dict[str, Data]) -> bytes:
-    with open(project.absolute(name), "rb") as file:
-        now = pointer.parse(file.read(pointer.MAX_POINTER_BYTES), name)
-    outs = tuple(restated(out, fresh[out.path]) if out.path in fresh else out for out in now.outs)
-    return pointer.render(replace(now, outs=outs))
-
-
-def _out(name: str, data: Data) -> pointer.Out:
-    return pointer.Out(name, data.oid, data.size, data.nfiles, data.isexec)
-
-
-def restated(out: pointer.Out, data: Data) -> pointer.Out:
-    """An output that names this content now, as DVC rewrites one."""
-    return replace(
-        out, oid=data.oid, size=data.size, nfiles=data.nfiles, isexec=data.isexec, legacy=False
-    )
-
-
-def posix_name(target: Target) -> str:
-    """The path of an output as its pointer writes it."""
-    if target.item is not None:
-        return target.item.out.path
-    return os.path.relpath(target.path, os.path.dirname(target.pointer) or ".")
-
-
-def write_pointers(project: Project, saved: Sequence[Saved]) -> list[str]:
-    """Write the pointers that have something new to say; returns their names."""
-    written = []
-    for item in saved:
-        if item.text is None:
-            continue
-        durable.write_atomic(project.absolute(item.target.pointer), item.text)
-        written.append(item.target.pointer)
-    return written
 
 
 def remember(

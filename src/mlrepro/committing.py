@@ -8,12 +8,13 @@ import stat
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
-from mlrepro import capture, durable, git, pointer, process, worktree
+from mlrepro import durable, git, pointer, process, wording, worktree
 from mlrepro.errors import MlreproError, PointerError
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
+    from mlrepro.capture import Saved
     from mlrepro.project import Project
 
 MAX_PATCH_BYTES = 256 << 20
@@ -190,7 +191,7 @@ def _patches(environ: Mapping[str, str]) -> list[str]:
     return found
 
 
-def write_and_stage(project: Project, commit: Commit, saved: Sequence[capture.Saved]) -> list[str]:
+def write_and_stage(project: Project, commit: Commit, saved: Sequence[Saved]) -> list[str]:
     """Write the pointers into the worktree and into every index of the commit; returns their names.
 
     Where the pointer in the worktree is not the one that is staged (it was edited too, or is gone),
@@ -230,7 +231,7 @@ def _read(path: str) -> bytes | None:
 
 
 def _restated(
-    project: Project, name: str, staged: str, saved: Sequence[capture.Saved]
+    project: Project, name: str, staged: str, saved: Sequence[Saved]
 ) -> bytes | None:
     """The staged text of a pointer with the new hashes; None where it is not a plain one."""
     text = git.blobs(project, [staged]).get(staged)
@@ -241,10 +242,10 @@ def _restated(
     except PointerError:
         return None
     fresh = {
-        capture.posix_name(item.target): item.data for item in saved if item.target.pointer == name
+        wording.posix_name(item.target): item.data for item in saved if item.target.pointer == name
     }
     outs = tuple(
-        capture.restated(out, fresh[out.path]) if out.path in fresh else out for out in now.outs
+        wording.restated(out, fresh[out.path]) if out.path in fresh else out for out in now.outs
     )
     return pointer.render(replace(now, outs=outs))
 

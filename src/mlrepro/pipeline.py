@@ -6,7 +6,7 @@ import os
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from mlrepro import capture, durable, pointer, remote, transfer, worktree
+from mlrepro import capture, durable, pointer, remote, transfer, wording, worktree
 from mlrepro.errors import MlreproError
 
 if TYPE_CHECKING:
@@ -43,7 +43,7 @@ def refresh(
     result = Refreshed()
     if not items:
         return result
-    found = worktree.examine(project, [item.path for item in items], record, options)
+    found = worktree.examine(project, [item.path for item in items], record, options, items)
     changed = [item for item in items if found[item.path].oid not in ("", item.oid)]
     if not changed:
         return result
@@ -149,7 +149,7 @@ def _proven_text(project: Project, done: capture.Saved) -> bytes:
         return text
     data = done.data
     out = pointer.Out(
-        capture.posix_name(done.target), data.oid, data.size, data.nfiles, data.isexec
+        wording.posix_name(done.target), data.oid, data.size, data.nfiles, data.isexec
     )
     return pointer.render(pointer.Pointer((out,)))
 
@@ -173,7 +173,7 @@ def _add_by_stub(
 ) -> tuple[list[Added], list[MlreproError]]:
     """Have DVC fill in a pointer that is there already, under the name that we give it."""
     path = project.absolute(item.pointer)
-    out = pointer.Out(capture.posix_name(item), "", None)
+    out = pointer.Out(wording.posix_name(item), "", None)
     durable.write_atomic(path, pointer.render(pointer.Pointer((out,))))
     added, errors = session.commit([item.pointer])
     if errors:

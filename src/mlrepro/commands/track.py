@@ -17,6 +17,7 @@ from mlrepro import (
     pipeline,
     precommit,
     remote,
+    wording,
     worktree,
 )
 from mlrepro.errors import MlreproError, Refused
@@ -88,7 +89,7 @@ def run(project: Project, paths: Sequence[str], options: Options) -> TrackResult
     changes = _changed(project, by_dvc)
     changes += _ignore_changes(project, [item.target for item in done.saved])
     if not options.dry_run:
-        written = capture.write_pointers(project, done.saved)
+        written = wording.write(project, done.saved)
         pipes = pipeline.refresh(project, target, chosen.pipeline, record, options)
         done.errors += pipes.errors
         _write_and_stage(project, done, written + pipes.written, changes)
