@@ -8,7 +8,17 @@ from array import array
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from mlrepro import engine, executable, folder, index, restoring, threeway, transfer, worktree
+from mlrepro import (
+    engine,
+    executable,
+    folder,
+    index,
+    legacy,
+    restoring,
+    threeway,
+    transfer,
+    worktree,
+)
 from mlrepro.errors import MlreproError, Refused
 
 if TYPE_CHECKING:
@@ -25,7 +35,10 @@ NUMBERS = folder.NUMBERS
 
 @dataclass(slots=True)
 class Brought:
-    """What became of each path: every name is relative to the root."""
+    """What became of each path: every name is relative to the root.
+
+    ``unreachable``: why the store could not be asked for what is missing.
+    """
 
     restored: list[str] = field(default_factory=list)
     unchanged: list[str] = field(default_factory=list)
@@ -33,6 +46,7 @@ class Brought:
     removed: list[str] = field(default_factory=list)
     saved: list[tuple[str, str]] = field(default_factory=list)
     missing: list[Need] = field(default_factory=list)
+    unreachable: list[MlreproError] = field(default_factory=list)
     errors: list[MlreproError] = field(default_factory=list)
 
 
@@ -48,6 +62,7 @@ class _Plan:
     remove: list[tuple[str, str]] = field(default_factory=list)  # member, its hash
     save: list[str] = field(default_factory=list)  # absolute paths to save before they go
     kept: list[str] = field(default_factory=list)
+    in_part: bool = False  # not all of a folder can be brought
 
 
 def bring(
@@ -65,7 +80,7 @@ def bring(
     ``force`` its content goes into the cache first. A path whose content is nowhere stays as it is.
     """
     result = Brought()
-    found = worktree.examine(project, [item.path for item in items], record, options)
+    found = worktree.examine(project, [item.path for item in items], record, options, items)
     changed: list[index.Entry] = []
     wanted: list[Tracked] = []
     for item in items:
@@ -127,7 +142,7 @@ def _plan(
         transfer.Need(item.path, item.oid, None if item.out.is_dir else item.out.size, item.pointer)
         for item in wanted
     ]
-    gone = {} if options.dry_run else _absent(project, target, needs, options)
+    gone = transfer.gather(project, target, needs, options, result.unreachable)
     plans = []
     for item in wanted:
         data, entry = found[item.path], record.entry(item.path, item.pointer)
@@ -136,7 +151,7 @@ def _plan(
             result.missing += lost
             if not item.out.is_dir or lost[0].oid == item.oid:
                 continue  # as it was; of a folder the members that are there are still brought
-        plan = _Plan(item, data, entry)
+        plan = _Plan(item, data, entry, in_part=bool(lost))
         try:
             if item.out.is_dir:
                 _plan_folder(project, target, plan, {need.oid for need in lost or ()}, force)
@@ -149,19 +164,6 @@ def _plan(
         result.kept += plan.kept
         plans.append(plan)
     return plans
-
-
-def _absent(
-    project: Project, target: Remote, needs: Sequence[Need], options: Options
-) -> dict[str, list[Need]]:
-    """Fetch what is needed into the cache; what is nowhere, by the tracked path that needs it."""
-    lost: dict[str, list[Need]] = {}
-    by_pointer = {need.pointer + "\0" + need.path: need.path for need in needs}
-    for need in transfer.fetch(project, target, needs, options):
-        for path in by_pointer.values():
-            if need.path == path or need.path.startswith(path + "/"):
-                lost.setdefault(path, []).append(need)
-    return lost
 
 
 def is_saved(target: Remote, oid: str) -> bool:
@@ -212,9 +214,16 @@ def _plan_folder(
     if entry.synced.endswith(".dir"):
         was = {m.relpath: m.oid for m in transfer.listing_of(entry.synced, places) or []}
     now = data.tree.members() if data.tree is not None else {}
+    if data.tree is not None and item.out.legacy:
+        absolute = project.absolute(item.path)
+        now = legacy.members(places, absolute, data.tree, {**was, **plan.members})
+    elif data.oid == entry.synced:
+        was = dict(now)  # it may have been saved by DVC 2, under other hashes
     stats = stats_of(data)
     for name, oid in plan.members.items():
         here = now.get(name, "")
+        if not here and name in stats:  # .dvcignore leaves it out, so that nobody saved it
+            here = legacy.other(oid)
         if here == oid or oid in lost:
             continue
         path = project.absolute(f"{item.path}/{name}")
@@ -281,8 +290,10 @@ def _carry_out(
         every, places, staging(project), project.root,
         jobs=options.jobs, reporter=options.reporter,
     )  # fmt: skip
+    pointers = {one.dest: plan.item.pointer for plan in plans for one in plan.bring}
     for one in report.missing:
-        result.missing.append(transfer.Need(names[one.dest], one.oid, one.size))
+        need = transfer.Need(names[one.dest], one.oid, one.size, pointers[one.dest])
+        result.missing.append(need)
     result.kept += [names[dest] for dest in report.kept]
     for dest, error in report.failed:
         error.path = names.get(dest, "")
@@ -293,7 +304,7 @@ def _carry_out(
             _remove(project, plan, name, result)
         if any(one.dest in done for one in plan.bring) or plan.remove:
             result.restored.append(plan.item.path)
-        whole = all(one.dest in done for one in plan.bring) and not plan.kept
+        whole = all(one.dest in done for one in plan.bring) and not (plan.kept or plan.in_part)
         changed.append(_after(project, plan, done, whole))
 
 

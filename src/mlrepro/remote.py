@@ -24,10 +24,10 @@ class Remote:
     """DVC's default remote of a worktree.
 
     ``name``: as DVC knows it ("" where there is none); ``url``: absolute path or URL; ``store``:
-    the folder, where it is one (else None: a network store, reached through DVC); ``relative``: the url
-    as the tracked ``.dvc/config`` has it, "" where it is not relative; ``found_in``: "config" (as
-    written), "here" (a copy that git brought), "main" (the main worktree's), "origin" (the parent
-    repository's); ``cache``: the worktree's own blobs.
+    the folder, where it is one (else None: a network store, reached through DVC); ``relative``: the
+    url as the tracked ``.dvc/config`` has it, "" where it is not relative; ``found_in``: "config"
+    (as written), "main" (the main worktree's), "origin" (the parent repository's); ``cache``: the
+    worktree's own blobs.
     """
 
     __slots__ = ("cache", "found_in", "name", "relative", "store", "url")
@@ -136,6 +136,17 @@ def problem(project: Project, remote: Remote) -> StoreError | None:
                 code="store-missing",
                 path=store.root,
             )
+        from mlrepro import git
+
+        origin = git.setting(project, "remote.origin.url")
+        if origin:
+            return StoreError(
+                f"This clone has no store at {store.root}, and found none where it came from: "
+                f"{origin}",
+                "mlrepro init --store PATH, with the place of the store (mounted or copied first)",
+                code="store-missing",
+                path=store.root,
+            )
         return StoreError(
             f"The store does not exist: {store.root}",
             "mlrepro init makes it; or mount its disk, or copy it here from where it is",
@@ -172,7 +183,8 @@ def located(project: Project, environ: Mapping[str, str], *, write: bool = True)
     """The remote of this worktree, looked for where its clone came from if it is not here.
 
     With ``write``, an absolute url that was found, or that has moved with the clone, goes into
-    ``.dvc/config.local``: DVC resolves a relative one wrongly for old revisions. Raises ConfigError.
+    ``.dvc/config.local``, since DVC resolves a relative one wrongly for old revisions. Raises
+    ConfigError.
     """
     remote = of(project, environ)
     tracked = _written(project, "config", remote.name)
@@ -186,7 +198,7 @@ def located(project: Project, environ: Mapping[str, str], *, write: bool = True)
         parents = _in_origin(project, environ)
         if parents:
             _use(remote, parents, "origin")
-    if write and remote.store is not None and os.path.isdir(remote.url) and local != remote.url:
+    if write and os.path.isdir(remote.url) and local != remote.url:
         set_local(project, remote.name, {"url": remote.url})
     return remote
 

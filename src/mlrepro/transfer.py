@@ -92,12 +92,11 @@ def push(project: Project, target: Remote, needs: Sequence[Need], options: Optio
     """
     store = remote.usable(project, target, write=not options.dry_run)
     places = [target.cache] if store is None else [target.cache, store]
-    through_dvc = store is None or options.lane == "dvc"
-    if through_dvc:
+    if store is None or options.lane == "dvc":
         fetch_listings(project, target, needs, options)
     blobs, lost = expand(needs, places)
     result = Stored(missing=lost)
-    if through_dvc:
+    if store is None or options.lane == "dvc":
         _upload(project, target, blobs, result, options)
         return result
     absent = [need for need in blobs if not store.has(need.oid, need.size)]
@@ -197,9 +196,52 @@ def _upload(
     owe(project, list(failed))
 
 
-def fetch(project: Project, target: Remote, needs: Sequence[Need], options: Options) -> list[Need]:
+def absent(target: Remote, needs: Sequence[Need]) -> list[Need]:
+    """The blobs that are needed and in neither cache nor store, as far as these are folders."""
+    places = [target.cache] if target.store is None else [target.cache, target.store]
+    blobs, lost = expand(needs, places)
+    return lost + [
+        need for need in blobs if not any(place.has(need.oid, need.size) for place in places)
+    ]
+
+
+def gather(
+    project: Project,
+    target: Remote,
+    needs: Sequence[Need],
+    options: Options,
+    errors: list[MlreproError],
+) -> dict[str, list[Need]]:
+    """Fetch what these paths need, but in a dry run; what is nowhere, by the path that needs it.
+
+    Why the store could not be asked is added to ``errors``.
+    """
+    wrong = remote.problem(project, target)
+    errors += [wrong] if wrong is not None else []
+    if not options.dry_run:
+        nowhere = fetch(project, target, needs, options, errors)
+    else:
+        nowhere = absent(target, needs) if target.store is not None else []
+    lost: dict[str, list[Need]] = {}
+    paths = {need.path for need in needs}
+    for need in nowhere:
+        path = need.path
+        while path not in paths:
+            path = os.path.dirname(path)
+        lost.setdefault(path, []).append(need)
+    return lost
+
+
+def fetch(
+    project: Project,
+    target: Remote,
+    needs: Sequence[Need],
+    options: Options,
+    errors: list[MlreproError],
+) -> list[Need]:
     """Bring every blob that is needed into the cache; returns those that are nowhere.
 
+    Why a network store could not be asked is added to ``errors``; what the cache has is served.
     From a folder they are linked where the file system can, and their bytes are checked when they
     are put in place; from a network store they are checked as they arrive.
     """
@@ -208,7 +250,10 @@ def fetch(project: Project, target: Remote, needs: Sequence[Need], options: Opti
         store = None
     if store is None or options.lane == "dvc":
         if target.is_network or store is not None:
-            _download(project, target, needs, options)
+            try:
+                _download(project, target, needs, options)
+            except StoreError as error:
+                errors.append(error)
         blobs, lost = expand(needs, [cache])
         return lost + [need for need in blobs if not cache.has(need.oid, need.size)]
     cache.create()

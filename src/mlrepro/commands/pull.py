@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import os
+import shlex
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from mlrepro import git, index, materialize, naming, remote, threeway, transfer, worktree
-from mlrepro.errors import MlreproError
+from mlrepro.errors import MlreproError, StoreError
 from mlrepro.result import Options, Result
 
 if TYPE_CHECKING:
@@ -61,36 +62,31 @@ def run(project: Project, paths: Sequence[str], force: bool, options: Options) -
     if settled and not options.dry_run:
         index.save(project.state_dir, settled)
     target = remote.located(project, os.environ, write=not options.dry_run)
-    wrong = remote.problem(project, target)
     listing = worktree.in_worktree(project)
     items, errors = naming.tracked(project, listing, paths)
     done = materialize.bring(project, target, items, record, options, force=force)
-    return _result(project, done, errors, wrong)
+    for path, oid in done.saved:
+        shown, blob = (shlex.quote(project.show(one)) for one in (path, target.cache.path(oid)))
+        options.reporter.note(
+            f"{path} as it was edited is in the cache; to get it back: cp {blob} {shown}"
+        )
+    return _result(project, done, errors)
 
 
 def _result(
     project: Project,
     done: Brought,
     errors: Sequence[MlreproError],
-    wrong: MlreproError | None,
 ) -> PullResult:
     """The result with every gap and every kept file as an error that says what to type."""
     every = [*errors, *done.errors]
-    missing = []
-    if done.missing and wrong is not None:
-        every.append(wrong)
-    for need in done.missing:
-        commit = git.last_change(project, need.pointer) if need.pointer else None
-        gap = Missing(
-            need.path,
-            need.oid,
-            commit.oid if commit else "",
-            commit.author if commit else "",
-            commit.date if commit else "",
-        )
-        missing.append(gap)
-        named = transfer.Need(need.path, need.oid, need.size, need.pointer, gap.commit)
-        every.append(transfer.lost(named, author=gap.author, date=gap.date))
+    missing = [_gap(project, need) for need in done.missing]
+    if missing and done.unreachable:
+        every.append(_out_of_reach(missing, done.unreachable[0]))
+    else:
+        for need, gap in zip(done.missing, missing, strict=True):
+            named = transfer.Need(need.path, need.oid, need.size, need.pointer, gap.commit)
+            every.append(transfer.lost(named, author=gap.author, date=gap.date))
     every += [materialize.kept(project, path) for path in done.kept]
     return PullResult(
         errors=tuple(every),
@@ -99,4 +95,28 @@ def _result(
         kept=tuple(done.kept),
         missing=tuple(missing),
         saved=tuple(done.saved),
+    )
+
+
+def _gap(project: Project, need: transfer.Need) -> Missing:
+    commit = git.last_change(project, need.pointer) if need.pointer else None
+    if commit is None:
+        return Missing(need.path, need.oid, "", "")
+    return Missing(need.path, need.oid, commit.oid, commit.author, commit.date)
+
+
+def _out_of_reach(missing: Sequence[Missing], why: MlreproError) -> StoreError:
+    """One error for all that a store would have which cannot be asked."""
+    gap = missing[0]
+    by = f" (commit {gap.commit[:10]} by {gap.author}, {gap.date[:10]})" if gap.commit else ""
+    more = f" and {len(missing) - 1} more" if len(missing) > 1 else ""
+    return StoreError(
+        f"Out of reach: the content of {gap.path}{by}{more}. {why.message}",
+        why.hint,
+        code=why.code,
+        path=gap.path,
+        oid=gap.oid,
+        commit=gap.commit,
+        author=gap.author,
+        date=gap.date,
     )

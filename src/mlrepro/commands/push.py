@@ -120,12 +120,7 @@ def _save_worktree(
     """Save from the worktree what the cache lacks, where the data there is just that content."""
     if options.dry_run:
         return
-    lacking = [
-        need
-        for need in needs
-        if not target.cache.has(need.oid, None)
-        and not (target.store is not None and target.store.has(need.oid, None))
-    ]
+    lacking = transfer.absent(target, needs)
     if not lacking:
         return
     record = index.load(project.state_dir)
