@@ -7,12 +7,12 @@ from array import array
 from bisect import bisect_left
 from zlib import crc32
 
-from mlrepro.index import COARSE_NS, is_racy
+from mlrepro.index import COARSE_NS, TICK_NS, WHOLE_NS, is_racy
 
 # On the hook's no-change path. A folder of 20,000 files is compared as two blocks of bytes (the
 # names, and five numbers a file), so that no object is made for a file that did not change.
 
-MAGIC = b"mlrepro tree 2\n"
+MAGIC = b"mlrepro tree 3\n"
 MAX_RULES_BYTES = 1 << 20
 NUMBERS = 5  # size, mtime_ns, ctime_ns, inode, device
 _REPOSITORIES = frozenset({".git", ".dvc", ".hg"})
@@ -161,14 +161,16 @@ class Tree:
     ``path``: the folder; ``oid``: its listing's hash (``.dir``; "" where it is yet to be made);
     ``names``, ``numbers``, ``rules``: as in ``Walk``; ``odd``: what in it is no file of its own;
     ``oids``: 16 bytes a file, all zero for a file that ``.dvcignore`` leaves out; ``began_ns``:
-    when the hashing of the oldest of them began.
+    when the hashing of the oldest of them began; ``alias``: the hash that DVC 2 gave the same
+    content, "" where that is not known.
     """
 
-    __slots__ = ("began_ns", "names", "numbers", "odd", "oid", "oids", "path", "rules")
+    __slots__ = ("alias", "began_ns", "names", "numbers", "odd", "oid", "oids", "path", "rules")
 
     def __init__(self, path: str, oid: str, found: Walk, oids: bytes, began_ns: int) -> None:
         self.path = path
         self.oid = oid
+        self.alias = ""
         self.rules = found.rules
         self.odd = found.odd + found.nested
         self.names = found.names
@@ -195,8 +197,11 @@ class Tree:
     def racy(self, numbers: array[int]) -> bool:
         """Whether a write after hashing began could hide behind any of these times."""
         mtimes, ctimes = numbers[1::NUMBERS], numbers[2::NUMBERS]
-        if not numbers or max(max(mtimes), max(ctimes)) < self.began_ns - COARSE_NS:  # noqa: PLW3301
+        newest = max(max(mtimes), max(ctimes)) if numbers else 0  # noqa: PLW3301  two runs in C
+        if newest < self.began_ns - COARSE_NS:
             return False
+        if newest < self.began_ns - TICK_NS and all(mtime % WHOLE_NS for mtime in mtimes):
+            return False  # no file of a file system that keeps whole seconds only
         pairs = zip(mtimes, ctimes, strict=True)
         return any(is_racy(mtime, ctime, self.began_ns) for mtime, ctime in pairs)
 
@@ -235,9 +240,9 @@ def load(state_dir: str, path: str) -> Tree | None:
         return None
     try:
         line = data.index(b"\n", start)
-        began, count, oid, rules, odd_end, path_end, names_end = data[start:line].split(b" ")
-        body, many, odd_at = data[line + 1 :], int(count), int(odd_end)
-        at, numbers_at = int(path_end), int(names_end)
+        began, count, oid, alias, rules, *ends = data[start:line].split(b" ")
+        odd_at, at, numbers_at = (int(end) for end in ends)
+        body, many = data[line + 1 :], int(count)
         oids_at = numbers_at + many * NUMBERS * 8
         found = Walk()
         found.rules = bytes.fromhex(rules.decode())
@@ -245,6 +250,7 @@ def load(state_dir: str, path: str) -> Tree | None:
         found.names = _names(body[at:numbers_at])
         found.numbers.frombytes(body[numbers_at:oids_at])
         whole = Tree(path, oid.decode(), found, body[oids_at:], int(began))
+        whole.alias = alias.decode()
     except ValueError:
         return None
     fits = len(found.names) == many and len(whole.oids) == 16 * many
@@ -264,7 +270,8 @@ def save(state_dir: str, tree: Tree) -> None:
         for text in ("\0".join(tree.odd), tree.path, "\0".join(tree.names))
     )
     ends = (len(odd), len(odd + path), len(odd + path + names))
-    header = f"{tree.began_ns} {len(tree.names)} {tree.oid} {tree.rules.hex()} %d %d %d\n" % ends
+    facts = (tree.began_ns, len(tree.names), tree.oid, tree.alias, tree.rules.hex(), *ends)
+    header = " ".join(map(str, facts)) + "\n"
     body = b"".join((header.encode(), odd, path, names, tree.numbers.tobytes(), tree.oids))
     from mlrepro import durable  # not needed where nothing changed
 

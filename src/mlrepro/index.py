@@ -24,6 +24,7 @@ MOST_CLEARED = 1000
 # system that keeps no finer time (FAT: two seconds).
 TICK_NS = 20_000_000
 COARSE_NS = 2_000_000_000
+WHOLE_NS = 1_000_000_000
 
 
 def stat_key(stat: os.stat_result) -> str:
@@ -34,7 +35,7 @@ def stat_key(stat: os.stat_result) -> str:
 def is_racy(mtime_ns: int, ctime_ns: int, began_ns: int) -> bool:
     """Whether a write after hashing began could hide behind these times."""
     newest = max(mtime_ns, ctime_ns)
-    coarse = mtime_ns % 1_000_000_000 == 0 and ctime_ns % 1_000_000_000 == 0
+    coarse = mtime_ns % WHOLE_NS == 0 and ctime_ns % WHOLE_NS == 0
     return newest >= began_ns - (COARSE_NS if coarse else TICK_NS)
 
 

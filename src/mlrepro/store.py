@@ -7,7 +7,7 @@ import os
 import stat
 import time
 
-from mlrepro.durable import Lock, hard_link, make_folders, take_name, write_all
+from mlrepro.durable import Lock, hard_link, make_folders, sync_dirs, take_name, write_all
 from mlrepro.errors import StoreError
 
 # On the hook's no-change path, once a blob: only builtin modules, no pathlib, few calls.
@@ -31,11 +31,12 @@ class Store:
     otherwise.
     """
 
-    __slots__ = ("base", "root")
+    __slots__ = ("base", "changed", "root")
 
     def __init__(self, root: str, layout: str = "files/md5") -> None:
         self.root = root
         self.base = f"{root}/{layout}" if layout else root
+        self.changed: set[str] = set()  # folders that got a new one, which is still to be flushed
 
     def path(self, oid: str) -> str:
         """Where the blob belongs. Raises StoreError for what is not an oid (it may be hostile)."""
@@ -62,7 +63,8 @@ class Store:
 
     def find(self, oid: str) -> tuple[str, os.stat_result] | None:
         """The blob's path and stat, in either layout; None where there is no such regular file."""
-        for path in (self.path(oid), self.legacy_path(oid)):
+        for place in (self.path, self.legacy_path):
+            path = place(oid)
             try:
                 about = os.lstat(path)
             except (FileNotFoundError, NotADirectoryError):
@@ -137,6 +139,7 @@ class Store:
         """Make the root folder itself, if only that is missing: for a cache. Raises StoreError."""
         try:
             os.mkdir(self.root)
+            sync_dirs([os.path.dirname(self.root)])
         except FileExistsError:
             return
         except OSError as error:
@@ -210,9 +213,16 @@ class Store:
         except FileExistsError:
             return False
         except FileNotFoundError:
-            make_folders(os.path.dirname(final), self.root)
+            self._make_room(final)
             return self._place(temp, final)
         return True
+
+    def _make_room(self, final: str) -> None:
+        folder = os.path.dirname(final)
+        make_folders(folder, self.root)
+        while folder != self.root:
+            folder = os.path.dirname(folder)
+            self.changed.add(folder)
 
     def link_from(self, path: str, oid: str) -> bool:
         """Make the file ``path`` the blob as well, by a hard link; the caller knows its bytes.
@@ -225,8 +235,8 @@ class Store:
         except FileExistsError:
             return False
         except FileNotFoundError:
-            make_folders(os.path.dirname(final), self.root)
-            return hard_link(path, final)
+            self._make_room(final)
+            return self.link_from(path, oid)
 
     def quarantine(
         self, oid: str, path: str = "", seen: os.stat_result | None = None
@@ -270,7 +280,8 @@ _CODES = {
     errno.EROFS: ("store-read-only", "is read-only", "Mount it writable, or choose another"),
     errno.EACCES: ("store-denied", "refuses access", "Ask its owner for the right to write"),
     errno.EPERM: ("store-denied", "refuses access", "Ask its owner for the right to write"),
-    errno.EMFILE: ("store-io", "cannot be used: too many open files", "Raise it: ulimit -n 4096"),
+    errno.EMFILE: ("store-io", "cannot be used: too many open files", "ulimit -n 4096"),
+    errno.ENFILE: ("store-io", "cannot be used: too many open files", "Close some programs"),
 }
 
 
@@ -282,4 +293,4 @@ def store_error(error: OSError, folder: str) -> StoreError:
     )
     about = error.filename if isinstance(error.filename, str) else ""
     within = f" (at {about})" if about and about != folder else ""
-    return StoreError(f"The blob folder {folder} {says}{within}.", hint, code=code, path=folder)
+    return StoreError(f"The folder {folder} {says}{within}.", hint, code=code, path=folder)

@@ -65,20 +65,22 @@ def _is_in_order(project: Project, target: Remote, entry: Entry, entries: Entrie
     if entries.find(name) < 0:
         return True  # its pointer is not part of this commit
     raw = os.fsencode(entry.path)
-    if entries.find(raw) >= 0 or len(entries.within(raw)) > 0:
+    if entries.find(raw) >= 0:
         return False  # the data itself is staged
-    path = project.absolute(entry.path)
+    path = f"{project.root}/{entry.path}"
     try:
         stat = os.lstat(path)
-    except OSError:
-        return _is_stored(target, entry.named)  # missing data is no change
+    except OSError:  # missing data is no change
+        return not entries.within(raw) and _is_stored(target, entry.named)
     if entry.oid != entry.named or not entry.stored or not _is_stored(target, entry.oid):
         return False
     if stat.st_mode & 0o170000 == 0o040000:
+        if entries.within(raw):
+            return False
         from mlrepro import folder  # a quarter of the start-up time: only where a folder is tracked
 
         tree = folder.load(project.state_dir, entry.path)
-        if tree is None or tree.oid != entry.oid:
+        if tree is None or entry.oid not in (tree.oid, tree.alias):
             return False
         try:
             return tree.is_same(folder.walk(project.root, entry.path))
