@@ -142,7 +142,7 @@ def blobs(project: Project, oids: Iterable[str], limit: int = 64 << 20) -> dict[
     wanted = list(dict.fromkeys(oids))
     if not wanted:
         return {}
-    data = run(project, "cat-file", "--batch", input="\n".join(wanted).encode() + b"\n")
+    data = run(project, "cat-file", "--batch", input=os.fsencode("\n".join(wanted)) + b"\n")
     contents: dict[str, bytes] = {}
     at = 0
     for name in wanted:
@@ -156,6 +156,37 @@ def blobs(project: Project, oids: Iterable[str], limit: int = 64 << 20) -> dict[
             contents[name] = data[at : at + size]
         at += size + 1
     return contents
+
+
+def batch(project: Project, oids: Sequence[bytes]) -> bytes:
+    """What ``git cat-file --batch`` says of these git objects: see ``contents_in``."""
+    return process.run(
+        ["git", "cat-file", "--batch", "--buffer"],
+        cwd=project.root,
+        input=b"\n".join(oids) + b"\n",
+        env=LITERAL,
+        spooled=True,
+    )
+
+
+def contents_in(data: bytes, count: int, limit: int = 64 << 20) -> list[bytes | None]:
+    """The contents of ``count`` objects in what ``batch`` returned, in the order asked for.
+
+    None for what git does not have, and for what is larger than ``limit`` bytes.
+    """
+    found: list[bytes | None] = []
+    at = 0
+    for _ in range(count):
+        end = data.index(b"\n", at)
+        size = data[at:end].rpartition(b" ")[2]
+        at = end + 1
+        if not size.isdigit():
+            found.append(None)
+            continue
+        end = at + int(size)
+        found.append(data[at:end] if end - at <= limit else None)
+        at = end + 1
+    return found
 
 
 def sizes(project: Project, oids: Iterable[str]) -> dict[str, int]:
@@ -175,9 +206,12 @@ def names(project: Project, wanted: Iterable[str]) -> dict[str, str]:
     if not asked:
         return {}
     data = run(
-        project, "cat-file", "--batch-check=%(objectname)", input="\n".join(asked).encode() + b"\n"
+        project,
+        "cat-file",
+        "--batch-check=%(objectname)",
+        input=os.fsencode("\n".join(asked)) + b"\n",
     )
-    answers = data.decode("utf-8", "replace").splitlines()
+    answers = data.decode("utf-8", "replace").removesuffix("\n").split("\n")
     return {
         name: answer
         for name, answer in zip(asked, answers, strict=True)
@@ -303,19 +337,43 @@ def log(project: Project, *args: str) -> Iterator[Commit]:
             yield Commit(oid, author, date, subject)
 
 
+def about(project: Project, oids: Iterable[str]) -> dict[str, Commit]:
+    """Who made each of these commits, and when."""
+    wanted = list(dict.fromkeys(oids))
+    if not wanted:
+        return {}
+    data = run(
+        project, "log", "-z", "--no-walk=unsorted", "--no-color", "--no-show-signature",
+        "--format=%H%x00%an%x00%aI%x00%s", "--stdin", input="\n".join(wanted).encode() + b"\n",
+    )  # fmt: skip
+    fields = data.decode("utf-8", "replace").split("\0")
+    return {item[0]: Commit(*item) for item in zip(*[iter(fields)] * 4, strict=False)}
+
+
 def setting(project: Project, name: str) -> str:
     """One value of git's configuration, or "" where it is not set."""
     return text(project, "config", "--get", name, ok=(0, 1))
 
 
-def origin(project: Project) -> str:
-    """The path of the repository that this one was cloned from, where it is on this disk."""
-    url = setting(project, "remote.origin.url")
-    url = url.removeprefix("file://")
+def origin(root: str) -> str:
+    """The path of the repository that the one at ``root`` was cloned from, if it is on this disk.
+
+    ``root``: the top of a worktree, or a bare repository.
+    """
+    _, data = process.run_code(
+        ["git", "config", "--get", "remote.origin.url"], cwd=root, env=LITERAL, ok=(0, 1, 128)
+    )
+    url = os.fsdecode(data).rstrip("\n").removeprefix("file://")
     if not url or ("://" in url) or (":" in url.split("/")[0]):
         return ""
-    folder = os.path.realpath(os.path.join(project.root, url))
+    folder = os.path.realpath(os.path.join(root, url))
     return folder if os.path.isdir(folder) else ""
+
+
+def worktrees(project: Project) -> list[str]:
+    """The top folder of each worktree of this clone, the main one first."""
+    lines = run(project, "worktree", "list", "--porcelain").split(b"\n")
+    return [os.fsdecode(line[9:]) for line in lines if line.startswith(b"worktree ")]
 
 
 def git_path(project: Project, name: str) -> str:

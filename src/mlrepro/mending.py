@@ -1,21 +1,31 @@
-"""The store looked over and mended: what it has, what of that is damaged, where good copies are."""
+"""The store looked over and mended: what it has, what of it is damaged, where good copies are."""
 
 from __future__ import annotations
 
 import os
+import threading
 from typing import TYPE_CHECKING
 
-from mlrepro import durable, engine, git, proof, transfer, worktree
-from mlrepro import project as places
-from mlrepro.errors import MlreproError
+from mlrepro import (
+    clones,
+    durable,
+    engine,
+    git,
+    project as places,
+    proof,
+    transfer,
+    trash,
+    worktree,
+)
+from mlrepro.errors import MlreproError, StoreError
+from mlrepro.parallel import Crew
 from mlrepro.remote import of as remote_of
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Collection, Iterable
 
-    from mlrepro.history import Version
+    from mlrepro.lineage import Lineage
     from mlrepro.project import Project
-    from mlrepro.proof import Problem, Proof
     from mlrepro.remote import Remote
     from mlrepro.result import Options
     from mlrepro.store import Store
@@ -23,97 +33,111 @@ if TYPE_CHECKING:
 SAVE_EVERY_BYTES = 1 << 30
 
 
-def present(
-    project: Project, target: Remote, every: Sequence[Version], options: Options
-) -> dict[str, int]:
-    """Every blob of the store and its size in bytes: a folder listed once, a network store asked."""
+def present(project: Project, target: Remote, every: Lineage, options: Options) -> dict[str, int]:
+    """Every blob of the store and its size in bytes: a folder listed once, a network store asked
+    for what is needed (-1: it does not tell the size).
+    """
     if target.store is not None:
         return target.store.list_oids()
-    from mlrepro import dvc, history
+    from mlrepro import dvc
 
-    wanted, _, _ = history.needs(project, every)
-    blobs, _ = transfer.expand(wanted, [target.cache])
-    oids = [need.oid for need in blobs]
-    return dvc.exists(project.root, target.name, oids, jobs=options.jobs)
+    wanted = proof.prove(project, every, {}, None, target.cache).needed
+    if not options.dry_run:
+        folders = [transfer.Need("", oid) for oid in wanted if oid.endswith(".dir")]
+        transfer.fetch_listings(project, target, folders, options)
+        wanted = proof.prove(project, every, {}, None, target.cache).needed
+    return dvc.exists(project.root, target.name, list(wanted), jobs=options.jobs)
 
 
-def read_all(project: Project, target: Remote, found: Proof, options: Options) -> list[Problem]:
-    """Hash every needed blob that is in the store; returns those whose bytes are wrong.
+def read_all(
+    project: Project, store: Store, oids: Collection[str], options: Options
+) -> dict[str, str]:
+    """Hash these blobs of the store; returns those whose bytes are wrong, and what is known of it.
 
     What was found right is written down as it goes, with the blob's stat, so that a run that was
     interrupted goes on; a run that came to its end starts anew the next time.
     """
-    store = target.store
-    if store is None:
-        return []
-    bad = {problem.oid for problem in found.problems}
-    notes = os.path.join(project.state_dir, "verified")
-    known = _known(notes)
-    todo = [oid for oid in found.needed if oid not in bad]
-    total = sum(info[1].st_size for oid in todo if (info := store.find(oid)) is not None)
-    options.reporter.begin("verify", total)
-    problems: list[Problem] = []
-    since = 0
+    reading = _Reading(project, store, options)
+    todo = [(oid, found[1]) for oid in oids if (found := store.find(oid)) is not None]
+    options.reporter.begin("verify", sum(about.st_size for _, about in todo))
     try:
-        for oid in todo:
-            info = store.find(oid)
-            if info is None:
-                continue
-            about = info[1]
-            mark = f"{about.st_size} {about.st_mtime_ns} {about.st_ctime_ns} {about.st_ino}"
-            if known.get(oid) != mark:
-                state = engine.verify_blob(store, oid)
-                if state != "ok":
-                    version, path, _ = found.needed[oid]
-                    problems.append(
-                        proof.Problem(
-                            version.commit, path, oid, proof.CORRUPT, version.pointer, version.blob
-                        )
-                    )
-                    continue
-                known[oid] = mark
-                since += about.st_size
-            options.reporter.advance(about.st_size)
-            if since > SAVE_EVERY_BYTES:
-                _note(notes, known)
-                since = 0
+        Crew(options.jobs).each(lambda item: reading.read(*item), todo)
     except BaseException:
-        _note(notes, known)
+        reading.save()
         raise
     finally:
         options.reporter.end()
-    if os.path.exists(notes):
-        os.unlink(notes)
-    return problems
+    reading.forget()
+    return reading.wrong
 
 
-def _known(notes: str) -> dict[str, str]:
-    try:
-        with open(notes, encoding="ascii") as file:
-            lines = file.read().splitlines()
-    except (OSError, UnicodeDecodeError):
-        return {}
-    return dict(line.split(" ", 1) for line in lines if " " in line)
+class _Reading:
+    """One call of ``read_all``, and the notes that outlast it."""
+
+    def __init__(self, project: Project, store: Store, options: Options) -> None:
+        self.wrong: dict[str, str] = {}
+        self._store = store
+        self._options = options
+        self._file = os.path.join(project.state_dir, "verified")
+        self._known = self._load()
+        self._unsaved = 0
+        self._guard = threading.Lock()
+
+    def read(self, oid: str, about: os.stat_result) -> None:
+        """Hash one blob, unless it is known to be right as it is."""
+        mark = f"{about.st_size} {about.st_mtime_ns} {about.st_ctime_ns} {about.st_ino}"
+        if self._known.get(oid) != mark:
+            why = ""
+            try:
+                state = engine.verify_blob(self._store, oid)
+            except StoreError as error:
+                state, why = "corrupt", error.message
+            with self._guard:
+                if state != "ok":
+                    self.wrong[oid] = why
+                else:
+                    self._known[oid] = mark
+                    self._unsaved += about.st_size
+                if self._unsaved > SAVE_EVERY_BYTES:
+                    self._save()
+        self._options.reporter.advance(about.st_size)
+
+    def save(self) -> None:
+        """Write down what was found right."""
+        with self._guard:
+            self._save()
+
+    def _save(self) -> None:
+        self._unsaved = 0
+        os.makedirs(os.path.dirname(self._file), exist_ok=True)
+        text = "".join(f"{oid} {mark}\n" for oid, mark in self._known.items())
+        durable.write_atomic(self._file, text.encode(), durable=False)
+
+    def forget(self) -> None:
+        """The work is done: the next run is to read everything."""
+        durable.discard(self._file)
+
+    def _load(self) -> dict[str, str]:
+        try:
+            with open(self._file, encoding="ascii") as file:
+                lines = file.read().splitlines()
+        except (OSError, UnicodeDecodeError):
+            return {}
+        return {oid: mark for line in lines for oid, _, mark in [line.partition(" ")]}
 
 
-def _note(notes: str, known: dict[str, str]) -> None:
-    os.makedirs(os.path.dirname(notes), exist_ok=True)
-    text = "".join(f"{oid} {mark}\n" for oid, mark in known.items())
-    durable.write_atomic(notes, text.encode(), durable=False)
-
-
-def clones(project: Project, target: Remote) -> list[Store]:
-    """The folders that may have a copy: our cache, those of other worktrees, and of the origin."""
-    found = [target.cache]
-    roots = []
-    try:
-        for line in git.run(project, "worktree", "list", "--porcelain").splitlines():
-            if line.startswith(b"worktree "):
-                roots.append(os.fsdecode(line[9:]))
-    except MlreproError:
-        roots = []
-    origin = git.origin(project)
-    for root in [*roots, *([origin] if origin else [])]:
+def sources(project: Project, target: Remote) -> list[Store]:
+    """The folders that may have a copy: our cache, what gc moved to the trash, and the caches and
+    stores of other worktrees, of the repository this one was cloned from, and of other clones.
+    """
+    found = [target.cache, *trash.stores(target.cache)]
+    roots = [root for root in git.worktrees(project) if root != project.root]
+    origin = git.origin(project.root)
+    roots += [origin] if origin else []
+    if target.store is not None:
+        found += trash.stores(target.store)
+        roots += _clones(target.store)
+    for root in dict.fromkeys(roots):
         try:
             other = remote_of(places.find(root, {}), os.environ)
         except MlreproError:
@@ -128,54 +152,70 @@ def clones(project: Project, target: Remote) -> list[Store]:
     return list(kept.values())
 
 
-def copies(project: Project, target: Remote, problem: Problem) -> list[str]:
-    """The folders at hand that have a blob of that name."""
-    return [store.root for store in clones(project, target) if store.has(problem.oid, None)]
+def _clones(store: Store) -> list[str]:
+    try:
+        every = clones.registered(store)
+    except OSError:
+        return []
+    here = [clone.git_dir for clone in every if clone.git_dir and not clone.is_elsewhere]
+    return [os.path.dirname(path) for path in here if os.path.basename(path) == ".git"]
 
 
-def mend(project: Project, target: Remote, found: Proof, options: Options) -> list[str]:
-    """Put good copies of what is missing or bad into the store; returns what is whole again.
+def copies(project: Project, target: Remote, oids: Iterable[str]) -> dict[str, str]:
+    """A folder at hand that has a blob of that name, for each of which there is one."""
+    wanted = set(oids)
+    found: dict[str, str] = {}
+    for source in sources(project, target) if wanted else ():
+        here = [oid for oid in wanted if source.has(oid, None)]
+        found.update((oid, source.root) for oid in here)
+        wanted.difference_update(here)
+    return found
+
+
+def mend(project: Project, target: Remote, oids: Collection[str], options: Options) -> list[str]:
+    """Put good copies of what is missing or bad into the store; returns what is whole since then.
 
     A blob that is bad is set aside, never deleted, and only when it was hashed and found wrong.
     """
-    wanted = {problem.oid for problem in found.problems if problem.oid}
+    wanted = list(dict.fromkeys(oids))
     if not wanted:
         return []
-    if target.store is None:
-        needs = [transfer.Need(p.path, p.oid) for p in found.problems if p.oid]
-        done = transfer.push(project, target, needs, options)
+    store = target.store
+    if store is None:
+        done = transfer.push(project, target, [transfer.Need("", oid) for oid in wanted], options)
         lost = {need.oid for need in (*done.missing, *done.owed)}
         return [oid for oid in wanted if oid not in lost]
-    store = target.store
+    right = {oid for oid in wanted if engine.verify_blob(store, oid) == "ok"}
     for oid in wanted:
-        if engine.verify_blob(store, oid) not in ("ok", "missing"):
+        if oid not in right and store.has(oid, None):
             store.quarantine(oid)
-    for source in clones(project, target):
-        left = [oid for oid in wanted if not store.has(oid, None)]
+    for source in sources(project, target):
+        left = [(oid, None) for oid in wanted if not store.has(oid, None)]
         # Hashed on the way: a copy that is bad as well is set aside where it is, and not spread.
         engine.copy_blobs(
-            [(oid, None) for oid in left], source, store,
-            jobs=options.jobs, reporter=options.reporter,
+            left, source, store,
+            jobs=options.jobs, reporter=options.reporter, link_shared=False,
         )  # fmt: skip
     _from_worktree(project, target, {oid for oid in wanted if not store.has(oid, None)}, options)
-    return [oid for oid in wanted if engine.verify_blob(store, oid) == "ok"]
+    return [oid for oid in wanted if oid not in right and store.has(oid, None)]
 
 
 def _from_worktree(project: Project, target: Remote, wanted: set[str], options: Options) -> None:
     """Save what is wanted from data in the worktree whose pointer names just that."""
-    listing = worktree.in_worktree(project)
+    if not wanted:
+        return
+    holders = [target.cache] + ([target.store] if target.store is not None else [])
     paths = []
-    for item in listing.outs:
+    for item in worktree.in_worktree(project).outs:
         path = project.absolute(item.path)
-        if item.oid in wanted and os.path.isfile(path) and not os.path.islink(path):
+        if item.oid in wanted:
             paths.append(path)
-        elif item.out.is_dir and os.path.isdir(path) and not os.path.islink(path):
-            places_ = [target.cache] + ([target.store] if target.store is not None else [])
-            members = transfer.listing_of(item.oid, places_) or []
+        if item.out.is_dir and os.path.isdir(path) and not os.path.islink(path):
+            members = transfer.listing_of(item.oid, holders) or []
             paths += [os.path.join(path, m.relpath) for m in members if m.oid in wanted]
     regular = [path for path in paths if os.path.isfile(path) and not os.path.islink(path)]
-    if regular:
-        hashed = engine.hash_files(regular, jobs=options.jobs, reporter=options.reporter)
-        right = [one.path for one in hashed.saved if one.oid in wanted]
+    hashed = engine.hash_files(regular, jobs=options.jobs, reporter=options.reporter)
+    right = [one.path for one in hashed.saved if one.oid in wanted]
+    if right:
         target.cache.create()
         engine.save_files(right, target.cache, target.store, jobs=options.jobs)

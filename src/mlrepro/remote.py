@@ -211,27 +211,26 @@ def _was_here(project: Project, place: str) -> bool:
     return known(project)[0] == place
 
 
-def _in_origin(project: Project, environ: Mapping[str, str], depth: int = 5) -> str:
+def _in_origin(project: Project, environ: Mapping[str, str], furthest: int = 5) -> str:
     """The store of the repository on this disk that this one was cloned from, or ""."""
     from mlrepro import git, project as places
 
-    folder = git.origin(project)
-    if not folder or depth == 0:
-        return ""
-    try:
-        parent = places.find(folder, {})
-    except RepositoryError:
-        return ""
-    if parent.root == project.root:
-        return ""
-    theirs = of(parent, environ)
-    if theirs.store is not None and os.path.isdir(theirs.url):
-        return theirs.url
-    tracked = _written(parent, "config", theirs.name)
-    there = os.path.normpath(os.path.join(parent.dvc_dir, tracked))
-    if _is_relative(tracked) and os.path.isdir(there):
-        return there  # it was moved, and has not been used since
-    return _in_origin(parent, environ, depth - 1)
+    folder = project.root
+    for _ in range(furthest):
+        folder = git.origin(folder)
+        if not folder:
+            break
+        try:
+            parent = places.find(folder, {})
+        except RepositoryError:
+            continue  # a bare repository: it has no store, but may itself be a clone
+        if parent.root == project.root:
+            break
+        theirs = of(parent, environ)
+        if theirs.store is not None and os.path.isdir(theirs.url):
+            return theirs.url
+        folder = parent.root
+    return ""
 
 
 def set_local(project: Project, name: str, values: Mapping[str, str]) -> None:
