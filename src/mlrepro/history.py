@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import os
+import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from mlrepro import git, process, worktree
+from mlrepro import git, lineage, worktree
 from mlrepro.transfer import Need
 
 if TYPE_CHECKING:
@@ -16,6 +17,15 @@ if TYPE_CHECKING:
     from mlrepro.project import Project
 
 POINTERS = (":(glob)**/*.dvc", ":(glob)**/dvc.lock", ":(exclude,glob).dvc/**")
+
+# A pointer as DVC writes nearly all of them. An md5 that would read as a number is not matched.
+_PLAIN = (
+    r"outs:\n- md5: ((?!(?:[0-9]+(?:e[0-9]+)?|0b[01]+)[.\n])[0-9a-f]{32})(\.dir)?\n"
+    r"  size: (0|[1-9]\d{0,17})\n"
+    r"(?(2)  nfiles: (?:0|[1-9]\d{0,17})\n)(?:  isexec: true\n)?  hash: md5\n  path: ([^\n]+)\n"
+).replace("(?(2)", "(?(%d)")
+_ALONE = re.compile((_PLAIN % 2).encode())
+_IN_BATCH = re.compile(r"([0-9a-f]{40,64} blob \d+\n" + _PLAIN % 3 + r"\n)")
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,28 +40,70 @@ class Version:
 def introduced(project: Project, *revisions: str) -> list[Version]:
     """Every version of every pointer that these commits brought in, newest first.
 
-    ``revisions`` are as ``git log`` takes them (``--all``, ``A..B``, ``--not``). A merge counts
-    against each of its parents, so that what was made while merging is found too.
+    ``revisions`` are as ``git log`` takes them (``--all``, ``A..B``, ``--not``).
     """
-    data = process.run(
-        [
-            "git", "log", "-z", "--raw", "-m", "--root", "--no-abbrev", "--no-renames",
-            "--diff-filter=d", "--format=%x02%H%x01%an%x01%aI%x01%s", *revisions, "--", *POINTERS,
-        ],
-        cwd=project.root,
-        env={**git.LITERAL, "GIT_LITERAL_PATHSPECS": "0"},
-    )  # fmt: skip
-    found: dict[tuple[str, str], Version] = {}
-    for part in data.split(b"\x02")[1:]:
-        header, *fields = part.strip(b"\0\n").split(b"\0")
-        oid, author, date, subject = header.decode("utf-8", "replace").split("\x01", 3)
-        commit = git.Commit(oid, author, date, subject)
-        fields = [item for item in fields if item.strip(b"\n")]
-        for about, name in zip(fields[::2], fields[1::2], strict=False):
-            blob = about.split(b" ")[3].decode()
-            # The log runs backwards: the last one seen is the commit that brought it first.
-            found[os.fsdecode(name), blob] = Version(os.fsdecode(name), blob, commit)
-    return list(found.values())
+    found = lineage.read(project, *revisions)
+    about = git.about(project, {found.commit(version) for version in range(len(found))})
+    return [
+        Version(found.name(version), found.blob_of[version].decode(), about[found.commit(version)])
+        for version in range(len(found))
+    ]
+
+
+class Reader:
+    """Reads many versions of pointers: path seen from the pointer, oid, and bytes of each output.
+
+    A text in DVC's plain form is read by a pattern, once the strict parser has passed the path in
+    it; every other text by that parser.
+    """
+
+    def __init__(self, project: Project) -> None:
+        self._project = project
+        self.paths: dict[str, str] = {}  # as it stands in pointers (latin-1) → as it is meant
+
+    def plain(self, data: bytes, count: int) -> list[tuple[str, str, str, str, str]]:
+        """All of ``count`` texts in what ``git.batch`` returned, if each is in the plain form, and
+        its path passed before; else nothing. Of each: (all of it, md5, "" or ".dir", size, path).
+
+        Nothing is left over and there is one match for each text, so each match is one.
+        """
+        rows: list[tuple[str, str, str, str, str]] = _IN_BATCH.findall(data.decode("latin-1"))
+        if len(rows) != count or sum([len(row[0]) for row in rows]) != len(data):
+            return []
+        return rows if {row[4] for row in rows} <= self.paths.keys() else []
+
+    def outs(
+        self, name: str, blob: str, text: bytes, pipeline: bytes | None = None
+    ) -> Sequence[tuple[str, str, int | None]]:
+        """The outputs that a version names. Raises MlreproError where it cannot be read.
+
+        ``pipeline``: the ``dvc.yaml`` that goes with a ``dvc.lock``.
+        """
+        plain = _ALONE.fullmatch(text)
+        if plain is not None:
+            md5, kind, size, written = plain.groups()
+            path = self.paths.get(written.decode("latin-1"))
+            if path is not None:
+                return ((path, md5.decode() + (".dir" if kind else ""), int(size)),)
+        items = self.items(name, blob, text, pipeline)
+        if plain is not None:
+            self.paths[plain[4].decode("latin-1")] = items[0].out.path
+        place = os.path.dirname(name) or "."
+        return [
+            (os.path.relpath(item.path, place), item.oid, item.out.size)
+            for item in items
+            if item.oid
+        ]
+
+    def items(
+        self, name: str, blob: str, text: bytes, pipeline: bytes | None = None
+    ) -> list[worktree.Tracked]:
+        """The same in full. Raises MlreproError."""
+        pipelines = None if pipeline is None else {name: pipeline}
+        listing = worktree.read_pointers(self._project, [(name, blob, text)], pipelines)
+        if listing.errors:
+            raise listing.errors[0]
+        return listing.outs
 
 
 def needs(
@@ -81,31 +133,6 @@ def needs(
                     item.pointer, version.commit.oid,
                 )  # fmt: skip
     return list(wanted.values()), errors, commits
-
-
-@dataclass(frozen=True, slots=True)
-class Parsed:
-    """What one text of a pointer needs: (path, oid, bytes or None) of each output, or the error."""
-
-    pointer: str
-    outs: tuple[tuple[str, str, int | None], ...] = ()
-    error: MlreproError | None = None
-
-
-def parse(project: Project, version: Version, text: bytes) -> Parsed:
-    """Read one version of a pointer; what is wrong with it is part of the answer."""
-    listing = worktree.read_pointers(project, [(version.pointer, version.blob, text)])
-    outs = tuple((item.path, item.oid, item.out.size) for item in listing.outs if item.oid)
-    return Parsed(version.pointer, outs, listing.errors[0] if listing.errors else None)
-
-
-def standing(project: Project, commit: git.Commit) -> list[Version]:
-    """The version of every pointer in one commit."""
-    return [
-        Version(name, blob, commit)
-        for name, blob, _ in git.tree(project, commit.oid)
-        if worktree.is_pointer(name)
-    ]
 
 
 def snapshot(project: Project, revision: str) -> tuple[list[Need], list[MlreproError]]:

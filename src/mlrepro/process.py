@@ -20,14 +20,23 @@ def run(
     env: Mapping[str, str] | None = None,
     ok: Sequence[int] = (0,),
     timeout: float | None = None,
+    spooled: bool = False,
 ) -> bytes:
     """Run a program to its end and return its standard output.
 
-    ``env`` is laid over the present environment. ``timeout`` is in seconds. Raises ProcessError
-    (argv, exit code, stderr) where the exit code is not in ``ok``, and MlreproError with code
-    ``program-missing`` where the program is not installed.
+    ``env`` is laid over the present environment. ``timeout`` is in seconds. ``spooled``: by way of
+    a temporary file, since a program that writes in tiny pieces has a pipe's reader wake for each.
+    Raises ProcessError (argv, exit code, stderr) where the exit code is not in ``ok``, and
+    MlreproError with code ``program-missing`` where the program is not installed.
     """
-    return run_code(argv, cwd=cwd, input=input, env=env, ok=ok, timeout=timeout)[1]
+    if not spooled:
+        return run_code(argv, cwd=cwd, input=input, env=env, ok=ok, timeout=timeout)[1]
+    import tempfile
+
+    with tempfile.TemporaryFile() as file:
+        run_code(argv, cwd=cwd, input=input, env=env, ok=ok, timeout=timeout, stdout=file.fileno())
+        file.seek(0)
+        return file.read()
 
 
 def run_code(
@@ -38,8 +47,9 @@ def run_code(
     env: Mapping[str, str] | None = None,
     ok: Sequence[int] = (0,),
     timeout: float | None = None,
+    stdout: int = subprocess.PIPE,
 ) -> tuple[int, bytes]:
-    """As ``run``, returning the exit code with the output."""
+    """As ``run``, returning the exit code with the output; ``stdout``: an open file to take it."""
     merged = {**os.environ, **env} if env else None
     try:
         done = subprocess.run(
@@ -47,7 +57,8 @@ def run_code(
             cwd=cwd,
             input=input,
             env=merged,
-            capture_output=True,
+            stdout=stdout,
+            stderr=subprocess.PIPE,
             timeout=timeout,
             check=False,
         )
@@ -63,7 +74,7 @@ def run_code(
         raise ProcessError(list(argv), -1, f"no answer within {timeout} seconds") from error
     if done.returncode not in ok:
         raise ProcessError(list(argv), done.returncode, os.fsdecode(done.stderr))
-    return done.returncode, done.stdout
+    return done.returncode, done.stdout or b""
 
 
 def run_shown(

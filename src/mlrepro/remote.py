@@ -227,8 +227,13 @@ def _in_origin(project: Project, environ: Mapping[str, str], furthest: int = 5) 
         if parent.root == project.root:
             break
         theirs = of(parent, environ)
-        if theirs.store is not None and os.path.isdir(theirs.url):
-            return theirs.url
+        tracked = _written(parent, "config", theirs.name)
+        places_ = [theirs.url] if theirs.store is not None else []
+        if _is_relative(tracked):  # the parent may have been moved since that was last noted
+            places_.append(os.path.normpath(os.path.join(parent.dvc_dir, tracked)))
+        for place in places_:
+            if os.path.isdir(place):
+                return place
         folder = parent.root
     return ""
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from mlrepro import render_diff, render_history
+from mlrepro import render_diff, render_history, render_store
 from mlrepro.amounts import many, size
 from mlrepro.layout import Paths, hint, short, table
 from mlrepro.terminal import visible
@@ -215,5 +215,13 @@ _RENDERERS: dict[str, Callable[[Any, Paths, bool], list[str]]] = {
     "log": render_history.log,
     "config": render_history.config,
     "diff": _diff,
+    "restore": render_store.restore,
+    "checkout": render_store.checkout,
+    "verify": render_store.verify,
+    "remote": render_store.remote,
+    "gc": render_store.gc,
+    "mv": render_store.mv,
+    "untrack": render_store.untrack,
+    "doctor": render_store.doctor,
     "hook": _explain,
 }

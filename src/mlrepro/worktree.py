@@ -11,13 +11,14 @@ from mlrepro import dvcignore, engine, folder, git, index, pointer
 from mlrepro.errors import MlreproError, PathError, PointerError, PointerUnknown
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Iterable, Mapping, Sequence
 
     from mlrepro.gitindex import Entries
     from mlrepro.project import Project
     from mlrepro.result import Options
 
 LOCK_FILE = "dvc.lock"
+MAX_LOCK_BYTES = 1 << 22
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,7 +42,7 @@ class Tracked:
     @property
     def in_lock(self) -> bool:
         """Whether a pipeline's ``dvc.lock`` names it rather than a pointer of its own."""
-        return os.path.basename(self.pointer) == LOCK_FILE
+        return is_lock(self.pointer)
 
 
 @dataclass(slots=True)
@@ -63,6 +64,11 @@ def is_pointer(name: str) -> bool:
     return base.endswith(".dvc") and base != ".dvc" and not name.startswith(".dvc/")
 
 
+def is_lock(name: str) -> bool:
+    """Whether it is the file in which a pipeline names its outputs."""
+    return os.path.basename(name) == LOCK_FILE
+
+
 def git_oid(content: bytes) -> str:
     """The name git gives a file with this content (SHA-1 repositories)."""
     import hashlib
@@ -70,13 +76,20 @@ def git_oid(content: bytes) -> str:
     return hashlib.sha1(b"blob %d\0" % len(content) + content, usedforsecurity=False).hexdigest()
 
 
-def read_pointers(project: Project, texts: Iterable[tuple[str, str, bytes]]) -> Listing:
-    """Parse pointers: (name, git object or "", text) each. One that is bad is named, not raised."""
+def read_pointers(
+    project: Project,
+    texts: Iterable[tuple[str, str, bytes]],
+    pipelines: Mapping[str, bytes] | None = None,
+) -> Listing:
+    """Parse pointers: (name, git object or "", text) each. One that is bad is named, not raised.
+
+    ``pipelines``: the ``dvc.yaml`` that goes with each ``dvc.lock``, where it is not the worktree's.
+    """
     listing = Listing()
     taken: dict[str, str] = {}
     for name, seen, content in texts:
         try:
-            found = list(_outs_of(project, name, seen or git_oid(content), content))
+            found = list(_outs_of(project, name, seen or git_oid(content), content, pipelines))
         except MlreproError as error:
             error.path = error.path or name
             listing.errors.append(error)
@@ -96,12 +109,19 @@ def read_pointers(project: Project, texts: Iterable[tuple[str, str, bytes]]) -> 
     return listing
 
 
-def _outs_of(project: Project, name: str, seen: str, content: bytes) -> Iterable[Tracked]:
-    if os.path.basename(name) == LOCK_FILE:
+def _outs_of(
+    project: Project,
+    name: str,
+    seen: str,
+    content: bytes,
+    pipelines: Mapping[str, bytes] | None,
+) -> Iterable[Tracked]:
+    if is_lock(name):
         from mlrepro import dvc
 
         base = os.path.dirname(name)
-        for out in dvc.lock_outs(content, name, _pipeline(project, base)):
+        text = _pipeline(project, base) if pipelines is None else pipelines.get(name, b"")
+        for out in dvc.lock_outs(content, name, text):
             found = pointer.Out(out.path, out.oid, out.size, out.nfiles, out.isexec, out.legacy)
             yield Tracked(os.path.normpath(os.path.join(base, out.path)), name, found, seen, False)
         return
@@ -115,11 +135,16 @@ def _outs_of(project: Project, name: str, seen: str, content: bytes) -> Iterable
         yield Tracked(pointer.out_path(name, parsed, out), name, out, seen, parsed.exact)
 
 
+def pipeline_of(lock: str) -> str:
+    """The file that says which outputs of a lock file have blobs at all."""
+    return os.path.join(os.path.dirname(lock), "dvc.yaml")
+
+
 def _pipeline(project: Project, folder_: str) -> bytes:
     """The text of the ``dvc.yaml`` that says which outputs of a lock file have blobs at all."""
     try:
         with open(project.absolute(os.path.join(folder_, "dvc.yaml")), "rb") as file:
-            return file.read(1 << 22)
+            return file.read(MAX_LOCK_BYTES)
     except OSError:
         return b""
 
@@ -198,10 +223,15 @@ def _contents(project: Project, named: dict[str, str]) -> dict[str, bytes]:
 
 def at_revision(project: Project, revision: str) -> Listing:
     """What the pointers say in a commit."""
-    named = {name: oid for name, oid, _ in git.tree(project, revision) if is_pointer(name)}
-    contents = git.blobs(project, named.values(), pointer.MAX_POINTER_BYTES)
+    every = {name: oid for name, oid, _ in git.tree(project, revision)}
+    named = {name: oid for name, oid in every.items() if is_pointer(name)}
+    stages = {name: every.get(pipeline_of(name), "") for name in named if is_lock(name)}
+    wanted = [*named.values(), *(oid for oid in stages.values() if oid)]
+    contents = git.blobs(project, wanted, MAX_LOCK_BYTES)
     return read_pointers(
-        project, ((name, oid, contents.get(oid, b"")) for name, oid in named.items())
+        project,
+        ((name, oid, contents.get(oid, b"")) for name, oid in named.items()),
+        {name: contents.get(oid, b"") for name, oid in stages.items()},
     )
 
 

@@ -3,22 +3,32 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from mlrepro import git, mending, naming, proof, remote
+from mlrepro import git, lineage, mending, naming, proof, remote
 from mlrepro.errors import BlobCorrupt, BlobMissing, MlreproError, PointerError, Refused
-from mlrepro.proof import Problem
 from mlrepro.result import Options, Result
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from mlrepro.lineage import Lineage
     from mlrepro.project import Project
+    from mlrepro.proof import Problem, Proof
+    from mlrepro.remote import Remote
+    from mlrepro.store import Store
+
+MOST_TOLD = 100  # gaps that become errors of their own; all of them are in the data
 
 
 @dataclass(frozen=True)
 class VerifyResult(Result):
-    """``commits`` looked at, how many are ``restorable``, and the ``blobs`` and ``bytes`` behind."""
+    """``commits`` looked at, how many are ``restorable``, and the ``blobs`` and ``bytes`` behind.
+
+    ``repaired``: the blobs that the store lacked, or had damaged, and has now.
+    """
 
     commits: int = 0
     restorable: int = 0
@@ -53,9 +63,38 @@ def run(
 
     ``deep`` hashes every blob; what was hashed is remembered, so that an interrupted run goes on.
     ``repair`` brings good copies of what is missing or bad, and sets bad blobs aside. Raises
-    Refused in a shallow clone where all commits were asked for, StoreError for an unusable store.
+    Refused in a shallow clone where all commits were asked for, and for ``deep`` with a network
+    store; StoreError for an unusable store.
     """
     naming.require_dvc(project)
+    target = _target(project, all_commits, deep)
+    named = list(revisions) or ([] if all_commits or not git.head(project) else ["HEAD"])
+    commits = list(dict.fromkeys(git.resolve(project, revision) for revision in named))
+    with ThreadPoolExecutor(1) as pool:  # the store is listed while git walks its history
+        listed = pool.submit(target.store.list_oids) if target.store is not None else None
+        every = proof.everything(project) if all_commits else proof.standing(project, commits)
+        present = listed.result() if listed is not None else None
+    check = _Check(project, target, every, options, present)
+    if deep and target.store is not None:
+        check.read_all(target.store)
+    if repair and check.found.gaps:
+        check.repair()
+    held = lineage.holding(project, every, check.found.bad)
+    problems = proof.problems(project, every, check.found, named=not all_commits)
+    return VerifyResult(
+        errors=tuple(_errors(project, target, problems)),
+        commits=len(every.commits),
+        restorable=len(every.commits) - len(held),
+        blobs=len(check.found.needed),
+        bytes=check.found.bytes,
+        problems=tuple(problems),
+        repaired=tuple(check.repaired),
+        deep=deep,
+    )
+
+
+def _target(project: Project, all_commits: bool, deep: bool) -> Remote:
+    """The store to be looked at. Raises Refused, StoreError."""
     if all_commits and proof.is_shallow(project):
         raise Refused(
             "This clone is shallow: it does not know all commits, so nothing can be said of them.",
@@ -66,32 +105,82 @@ def run(
     wrong = remote.problem(project, target)
     if wrong is not None:
         raise wrong
-    named = list(revisions) or ([] if all_commits else ["HEAD"] if git.head(project) else [])
-    commits = proof.commits_of(project, named, all_commits)
-    every = proof.versions(project, commits, all_commits)
-    present = mending.present(project, target, every, options)
-    found = proof.prove(project, target, every, present)
-    if deep:
-        found.problems += mending.read_all(project, target, found, options)
-    repaired: list[str] = []
-    if repair and not options.dry_run:
-        repaired = mending.mend(project, target, found, options)
-        gone = set(repaired)
-        found.problems = [problem for problem in found.problems if problem.oid not in gone]
-    bad = proof.unrestorable(project, commits, found.problems)
-    return VerifyResult(
-        errors=tuple(_error(project, target, problem) for problem in found.problems),
-        commits=len(commits),
-        restorable=len(commits) - len(bad),
-        blobs=len(found.needed),
-        bytes=found.bytes,
-        problems=tuple(found.problems),
-        repaired=tuple(repaired),
-        deep=deep,
-    )
+    if deep and target.store is None:
+        raise Refused(
+            f"--deep reads a store that is a folder; this one is {target.url}.",
+            "mlrepro verify without --deep asks it for every blob",
+            code="deep-network",
+        )
+    return target
 
 
-def _error(project: Project, target: remote.Remote, problem: Problem) -> MlreproError:
+class _Check:
+    """The proof, and what was done for a better one: each step is proven anew."""
+
+    def __init__(
+        self,
+        project: Project,
+        target: Remote,
+        every: Lineage,
+        options: Options,
+        present: Mapping[str, int] | None = None,
+    ) -> None:
+        self.project = project
+        self.target = target
+        self.every = every
+        self.options = options
+        self.corrupt: dict[str, str] = {}
+        self.repaired: list[str] = []
+        self.found = self._prove(present)
+
+    def _prove(self, present: Mapping[str, int] | None = None) -> Proof:
+        target = self.target
+        if present is None:
+            present = mending.present(self.project, target, self.every, self.options)
+        return proof.prove(
+            self.project, self.every, present, target.store, target.cache, self.corrupt
+        )
+
+    def read_all(self, store: Store) -> None:
+        """Hash all that is needed and there."""
+        self.corrupt = mending.read_all(self.project, store, self.found.needed, self.options)
+        if self.corrupt:
+            self.found = self._prove()
+
+    def repair(self) -> None:
+        """Bring good copies; what a listing that came back names may be lacking as well."""
+        while True:
+            oids = [oid for oid, reason in self.found.gaps if reason != proof.BAD]
+            if self.options.dry_run:
+                self.repaired = sorted(mending.copies(self.project, self.target, oids))
+                return
+            whole = mending.mend(self.project, self.target, oids, self.options)
+            if not whole:
+                return
+            self.repaired += whole
+            for oid in whole:
+                self.corrupt.pop(oid, None)
+            self.found = self._prove()
+
+
+def _errors(project: Project, target: Remote, problems: Sequence[Problem]) -> list[MlreproError]:
+    """The problems as errors; where they are very many, the first, and how many more."""
+    told = problems[:MOST_TOLD]
+    copies = mending.copies(project, target, [p.oid for p in told if p.reason != proof.BAD])
+    errors = [_error(problem, copies) for problem in told]
+    more = len(problems) - len(told)
+    if more:
+        errors.append(
+            MlreproError(
+                f"{more:,} more gaps like these.",
+                "mlrepro --json verify lists all of them",
+                code="more-problems",
+            )
+        )
+    return errors
+
+
+def _error(problem: Problem, copies: Mapping[str, str]) -> MlreproError:
     """The problem as a line that names commit, path, author and date, and who could fill it."""
     commit = problem.commit
     by = f"{commit.oid[:10]} by {commit.author}, {commit.date[:10]}"
@@ -104,20 +193,21 @@ def _error(project: Project, target: remote.Remote, problem: Problem) -> Mlrepro
     }
     if problem.reason == proof.BAD:
         return PointerError(
-            f"{problem.path} cannot be read in {by}.", f"git show {problem.blob}", **about
+            f"{problem.path} cannot be read as it is in {by}: {problem.why}",
+            f"git show {commit.oid[:10]}",
+            **about,
         )
+    has = f"; there is a copy in {copies[problem.oid]}" if problem.oid in copies else ""
+    hint = "mlrepro verify --repair" if has else "in a clone that has it: mlrepro push --all"
     if problem.reason == proof.MISSING:
-        copies = mending.copies(project, target, problem)
-        hint = "mlrepro verify --repair" if copies else "in a clone that has it: mlrepro push --all"
-        has = f"; there is a copy in {copies[0]}" if copies else ""
         return BlobMissing(
             f"{problem.path} ({problem.oid}) is not in the store{has}; needed by {by}.",
             hint,
             **about,
         )
+    why = f" ({problem.why})" if problem.why else ""
     return BlobCorrupt(
-        f"{problem.path} ({problem.oid}) is damaged in the store ({problem.reason}); needed by "
-        f"{by}.",
-        "mlrepro verify --repair",
+        f"{problem.path} ({problem.oid}) is damaged in the store{why}{has}; needed by {by}.",
+        "mlrepro verify --deep --repair" if has and problem.reason == proof.CORRUPT else hint,
         **about,
     )
