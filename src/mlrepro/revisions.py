@@ -62,8 +62,14 @@ def understand(project: Project, names: Sequence[str]) -> Asked:
         asked.paths = list(names[names.index(SEPARATOR) + 1 :])
         return asked
     asked.paths = first
+    absent = [name for name in first if not _is_path(project, name)]
+    if absent and absent[0] != first[0] and _commits(project, absent[0], required=False):
+        raise UsageError(
+            f"{absent[0]} is a commit, and stands behind a path.",
+            "commits come first: mlrepro diff A B -- PATH",
+        )
     may_be_commits = first[: 2 - len(commits)]
-    asked.doubtful = {name for name in may_be_commits if not _is_path(project, name)}
+    asked.doubtful = set(absent) & set(may_be_commits)
     return asked
 
 
@@ -73,8 +79,8 @@ def _commits(project: Project, name: str, *, required: bool) -> list[str]:
         if ".." in name and not _is_path(project, name):
             return _range(project, name)
         return [git.resolve(project, name)]
-    except MlreproError:
-        if required:
+    except MlreproError as error:
+        if required or error.code != "unknown-revision":
             raise
         return []
 

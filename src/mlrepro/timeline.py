@@ -57,7 +57,7 @@ def versions(project: Project, revision: str) -> tuple[list[Version], list[Mlrep
     """Every commit up to ``revision`` that did something to the data, newest first.
 
     A merge counts where it brought what neither side had; branches that came to nothing count too.
-    Pointers that cannot be read are in the second list, each text once, with its newest commit.
+    Pointers that cannot be read are in the second list, each text once.
     """
     raw = list(_touched(project, revision))
     blobs = (blob for one in raw for _, *both in one.pointers for blob in both)
@@ -68,12 +68,13 @@ def versions(project: Project, revision: str) -> tuple[list[Version], list[Mlrep
         before: dict[str, tuple[str, Out]] = {}
         after: dict[str, tuple[str, Out]] = {}
         for name, old, new in one.pointers:
-            before |= reader.outs(name, old, one.commit)
-            after |= reader.outs(name, new, one.commit)
+            before |= reader.outs(name, old)
+            after |= reader.outs(name, new)
+            reader.brought[name, new] = one.commit
         changes = tuple(_changes(before, after))
         if changes:
             found.append(Version(one.commit, changes))
-    return found, reader.errors
+    return found, reader.told()
 
 
 def of_path(
@@ -109,7 +110,8 @@ def _touched(project: Project, revision: str) -> Iterator[_Raw]:
     data = process.run(
         [
             "git", "log", "-z", "--raw", "-c", "--root", "--no-abbrev", "--no-renames",
-            "--date-order", "--full-history", f"--format={_FORMAT}", "--end-of-options", revision,
+            "--date-order", "--full-history", "--no-color", "--no-show-signature",
+            "--encoding=UTF-8", f"--format={_FORMAT}", "--end-of-options", revision,
             "--", *POINTERS,
         ],
         cwd=project.root,
@@ -137,31 +139,41 @@ def _touched(project: Project, revision: str) -> Iterator[_Raw]:
 
 
 class _Reader:
-    """Reads each text of a pointer once."""
+    """Reads each text of a pointer once; ``brought``: by which commit, the oldest that had it."""
 
     def __init__(self, project: Project, contents: dict[str, bytes]) -> None:
-        self.errors: list[MlreproError] = []
+        self.brought: dict[tuple[str, str], git.Commit] = {}
         self._project = project
         self._contents = contents
         self._read: dict[tuple[str, str], dict[str, tuple[str, Out]]] = {}
+        self._errors: dict[tuple[str, str], list[MlreproError]] = {}
 
-    def outs(self, name: str, blob: str, commit: git.Commit) -> dict[str, tuple[str, Out]]:
+    def outs(self, name: str, blob: str) -> dict[str, tuple[str, Out]]:
         """What a pointer's text names: path → (pointer, output)."""
         if blob in _NO_BLOB:
             return {}
         if (name, blob) not in self._read:
             text = self._contents.get(blob, b"")
             listing = worktree.read_pointers(self._project, [(name, blob, text)])
-            for error in listing.errors:
-                error.commit = commit.oid
-                error.author, error.date = commit.author, commit.date
-                error.message = f"{commit.oid[:10]}: {error.message}"
-                error.hint = f"git show {commit.oid[:10]} -- {name}"
-            self.errors += listing.errors
+            self._errors[name, blob] = listing.errors
             self._read[name, blob] = {
                 item.path: (name, item.out) for item in listing.outs if item.oid
             }
         return self._read[name, blob]
+
+    def told(self) -> list[MlreproError]:
+        """What could not be read, each with the commit that brought it."""
+        found = []
+        for (name, blob), errors in self._errors.items():
+            commit = self.brought.get((name, blob))
+            for error in errors:
+                if commit is not None:
+                    error.commit, error.author = commit.oid, commit.author
+                    error.date = commit.date
+                    error.message = f"{commit.oid[:10]}: {error.message}"
+                    error.hint = f"git show {commit.oid[:10]} -- {name}"
+                found.append(error)
+        return found
 
 
 def _changes(
