@@ -28,7 +28,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print(f"error: no such hook: {name or '(none)'}", file=sys.stderr)
         print(f"  hint: mlrepro hook {'|'.join(NAMES)}", file=sys.stderr)
         return 2
-    if os.environ.get("MLREPRO_NO_HOOKS"):
+    if os.environ.get("MLREPRO_NO_HOOKS") and name != DRIVER:
         return 0
     never_fails = name.startswith("post-")
     try:
@@ -48,7 +48,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
         place = crashlog.keep(error, ["hook", *args])
         print(f"error: this is a bug in mlrepro; its trace is in {place}", file=sys.stderr)
-        print(f"  hint: git {name[4:]} --no-verify goes on without the hook", file=sys.stderr)
+        if name.startswith("pre-"):
+            print(f"  hint: git {name[4:]} --no-verify goes on without the hook", file=sys.stderr)
         return 0 if never_fails else 3
 
 
@@ -62,11 +63,11 @@ def tell(error: MlreproError) -> None:
 def _serve(name: str, args: list[str]) -> int:
     try:
         project = places.find(os.getcwd(), os.environ)
-    except MlreproError:
-        if name == "pre-commit":
+    except MlreproError as error:
+        if name == "pre-commit" or (error.code == "bare-repository" and name != DRIVER):
             return 0  # not a worktree: there is no data here to look after
         raise
-    if not os.path.isdir(project.dvc_dir):
+    if not os.path.isdir(project.dvc_dir) and name != DRIVER:
         return 0  # a branch without data, or a repository that was never set up
     if name == "pre-commit" and unchanged.nothing_to_do(project):
         return 0

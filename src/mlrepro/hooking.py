@@ -56,10 +56,17 @@ def _run(project: Project, name: str, args: list[str], reporter: Reporter) -> Ho
     if name == "pre-push":
         from mlrepro.commands import pre_push
 
-        return pre_push.run(project, args, sys.stdin.buffer.read(), options)
+        return pre_push.run(project, args, _given(), options)
     from mlrepro.commands import follow
 
     return follow.run(project, name, args, options)
+
+
+def _given() -> bytes:
+    """What git says on standard input; nothing where a person started the hook."""
+    if sys.stdin is None or sys.stdin.isatty():
+        return b""
+    return sys.stdin.buffer.read()
 
 
 def _merge(project: Project, args: list[str]) -> int:

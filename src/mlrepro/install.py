@@ -28,14 +28,14 @@ SCRIPT = """\
 {mark}: {name}. Put here by `mlrepro init`; `mlrepro init --hooks none` takes it away.
 python={python}
 package={package}
-before="$0{before}"
-{body}
+before="${{0%.legacy}}{before}"
+{chain}
 if [ ! -x "$python" ] || [ ! -d "$package/mlrepro" ]; then
   if command -v mlrepro-hook >/dev/null 2>&1; then
     {fallback}
   fi
-  echo "error: mlrepro is no longer installed at $python" >&2
-  echo "  hint: install it again, then: mlrepro init   (or: rm '$0')" >&2
+  echo "error: mlrepro is not installed here ($python)" >&2
+  echo "  hint: install it, then: mlrepro init   (or: rm '$0')" >&2
   exit {lost}
 fi
 {run}
@@ -44,10 +44,18 @@ START = (
     '"$python" -I -S -c \'import sys; sys.path.append(sys.argv.pop(1)); '
     'from mlrepro.hook import main; sys.exit(main())\' "$package" {name} "$@"'
 )
+FALLBACK = 'mlrepro-hook {name} "$@"'
+# Three kinds: theirs may refuse; refusals come too late, so ours runs all the same; both read
+# standard input, which a hook that is started by hand does not have.
 CHAIN = 'if [ -x "$before" ]; then "$before" "$@" || exit $?; fi'
+CHAIN_ALWAYS = """\
+theirs=0
+if [ -x "$before" ]; then "$before" "$@" || theirs=$?; fi"""
 CHAIN_STDIN = """\
-refs=$(cat)
+refs=
+[ -t 0 ] || refs=$(cat)
 if [ -x "$before" ]; then printf '%s\\n' "$refs" | "$before" "$@" || exit $?; fi"""
+SETTINGS = {"python": "mlrepro.python", "package": "mlrepro.package"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,27 +66,32 @@ class Place:
     path: str
     installed: bool
     under: str = ""  # "pre-commit" or "prek", where that framework calls it
+    shared: bool = False  # in a folder that git tracks
 
 
-def script(name: str) -> str:
-    """The text of one hook."""
-    start = START.format(name=name)
+def script(name: str, *, shared: bool = False) -> str:
+    """The text of one hook; ``shared``: for a folder that git tracks, so that it names no place."""
+    run, fallback = START.format(name=name), FALLBACK.format(name=name)
     if name == "pre-push":
-        body, run = CHAIN_STDIN, f"printf '%s\\n' \"$refs\" | {start}"
-        fallback = f'printf \'%s\\n\' "$refs" | mlrepro-hook {name} "$@"; exit $?'
+        chain, pipe = CHAIN_STDIN, "printf '%s\\n' \"$refs\" | "
+        run, fallback = pipe + run, f"{pipe}{fallback}; exit $?"
+    elif name.startswith("post-"):
+        chain, end = CHAIN_ALWAYS, 'exit "$theirs"'
+        run, fallback = f"{run}\n{end}", f"{fallback}; {end}"
     else:
-        body, run = CHAIN, f"exec {start}"
-        fallback = f'exec mlrepro-hook {name} "$@"'
+        chain, run, fallback = CHAIN, f"exec {run}", f"exec {fallback}"
+    where = {"python": shlex.quote(sys.executable), "package": shlex.quote(_package())}
+    if shared:
+        where = {key: f"$(git config {setting})" for key, setting in SETTINGS.items()}
     return SCRIPT.format(
         mark=MARK,
         name=name,
-        python=shlex.quote(sys.executable),
-        package=shlex.quote(_package()),
         before=BEFORE,
-        body=body,
+        chain=chain,
         fallback=fallback,
         run=run,
-        lost=0 if name.startswith("post-") else 1,
+        lost='"$theirs"' if name.startswith("post-") else 1,
+        **where,
     )
 
 
@@ -87,18 +100,32 @@ def folder(project: Project) -> str:
     return git.git_path(project, "hooks")
 
 
+def sharing(project: Project) -> str:
+    """Whose else the hooks folder is: "clones" (git tracks it), "repositories", "" for nobody's."""
+    where = os.path.realpath(folder(project)) + os.sep
+    if where.startswith(project.common_dir + os.sep):
+        return ""
+    return "clones" if where.startswith(project.root + os.sep) else "repositories"
+
+
 def places(project: Project) -> list[Place]:
     """Where each of our hooks is now, or would go."""
-    where = folder(project)
-    return [_place(where, name) for name in HOOKS]
+    where, shared = folder(project), sharing(project) == "clones"
+    return [_place(where, name, shared) for name in HOOKS]
 
 
-def _place(where: str, name: str) -> Place:
+def _place(where: str, name: str, shared: bool) -> Place:
     own, legacy = os.path.join(where, name), os.path.join(where, name + ".legacy")
     text = _read(own)
     framework = _framework(text)
     path = legacy if framework else own
-    return Place(name, path, _read(path) == script(name).encode(), framework)
+    here = _read(path) == script(name, shared=shared).encode() and os.access(path, os.X_OK)
+    return Place(name, path, here, framework, shared)
+
+
+def before(path: str) -> str:
+    """Where the hook is that was there before ours; it runs first, whatever calls ours."""
+    return path.removesuffix(".legacy") + BEFORE
 
 
 def _framework(text: bytes) -> str:
@@ -134,11 +161,24 @@ def install(project: Project, *, dry_run: bool = False) -> list[str]:
         written.append(place.path)
         if dry_run:
             continue
-        os.makedirs(os.path.dirname(place.path), exist_ok=True)
-        if os.path.lexists(place.path) and not is_ours(place.path):
-            _set_aside(place.path)
-        durable.write_atomic(place.path, script(place.name).encode(), mode=0o755)
+        try:
+            _put(place)
+        except OSError as error:
+            raise PathError(
+                f"The hook cannot be put at {place.path}: {error.strerror or error}.",
+                "git config core.hooksPath says where hooks are",
+                code="hook-not-written",
+                path=place.path,
+            ) from error
     return written
+
+
+def _put(place: Place) -> None:
+    os.makedirs(os.path.dirname(place.path), exist_ok=True)
+    if os.path.lexists(place.path) and not is_ours(place.path):
+        _set_aside(place.path)
+    text = script(place.name, shared=place.shared)
+    durable.write_atomic(place.path, text.encode(), mode=0o755)
 
 
 DRIVER = "mlrepro-pointer"
@@ -151,7 +191,8 @@ def install_driver(project: Project, *, dry_run: bool = False) -> bool:
     if git.setting(project, f"merge.{DRIVER}.driver") == command:
         return False
     if not dry_run:
-        git.run(project, "config", "mlrepro.python", sys.executable)
+        git.run(project, "config", SETTINGS["python"], sys.executable)
+        git.run(project, "config", SETTINGS["package"], _package())
         git.run(project, "config", f"merge.{DRIVER}.name", "mlrepro: folders merge by file")
         git.run(project, "config", f"merge.{DRIVER}.driver", command)
     return True
@@ -174,14 +215,15 @@ def _package() -> str:
 
 
 def _set_aside(path: str) -> None:
-    if os.path.lexists(path + BEFORE):
+    aside = before(path)
+    if os.path.lexists(aside):
         raise PathError(
-            f"Two hooks stand where mlrepro's belongs: {path} and {path}{BEFORE}",
-            f"remove one of them, then: mlrepro init   (rm '{path}{BEFORE}')",
+            f"Two hooks stand where mlrepro's belongs: {path} and {aside}",
+            f"remove one of them, then: mlrepro init   (rm '{aside}')",
             code="hook-in-the-way",
             path=path,
         )
-    os.rename(path, path + BEFORE)
+    os.rename(path, aside)
 
 
 def uninstall(project: Project, *, dry_run: bool = False) -> list[str]:
@@ -195,8 +237,8 @@ def uninstall(project: Project, *, dry_run: bool = False) -> list[str]:
             changed.append(path)
             if dry_run:
                 continue
-            if os.path.lexists(path + BEFORE):
-                os.replace(path + BEFORE, path)
+            if os.path.lexists(before(path)):
+                os.replace(before(path), path)
             else:
                 os.unlink(path)
     return changed

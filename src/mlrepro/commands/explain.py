@@ -48,23 +48,29 @@ def run(project: Project, options: Options) -> ExplainResult:  # noqa: ARG001  a
     states = []
     for place in install.places(project):
         order = [place.under] if place.under else []
-        if os.path.exists(place.path + install.BEFORE):
-            order.append(os.path.relpath(place.path + install.BEFORE, project.root))
+        if os.path.exists(install.before(place.path)):
+            order.append(os.path.relpath(install.before(place.path), project.root))
         order.append(f"mlrepro: {DOES[place.name]}")
         if place.under:
             order.append(f"the hooks of {place.under}")
-        now = "nothing: it is not installed"
-        if place.installed and place.name == "pre-commit":
-            now = "nothing: no data changed" if quiet else "compare data and pointers"
-        elif place.installed:
-            now = "look at the commits that git names"
         states.append(
             HookState(
                 place.name,
                 place.installed,
                 os.path.relpath(place.path, project.root),
                 tuple(order),
-                now,
+                _now(place, quiet),
             )
         )
     return ExplainResult(hooks=tuple(states))
+
+
+def _now(place: install.Place, quiet: bool) -> str:
+    """What the hook would do if git called it now; ``quiet``: data and pointers agree."""
+    if not place.installed:
+        return "nothing: it is not installed"
+    if place.name == "pre-push":
+        return "look at the commits that git names"
+    if quiet:
+        return "nothing: data and pointers agree"
+    return "compare data and pointers"

@@ -32,6 +32,11 @@ if TYPE_CHECKING:
     from mlrepro.remote import Remote
 
 MAKEFILES = ("GNUmakefile", "makefile", "Makefile")  # the first of these is what make reads
+SHARED_HOOKS: dict[str, list[str]] = {
+    "": [],
+    "clones": ["core.hooksPath is a folder of the repository: git add the hooks that are there"],
+    "repositories": ["core.hooksPath is outside of the repository: other repositories share it"],
+}
 KINDS = ("pre-commit", "git", "none")
 
 
@@ -187,7 +192,7 @@ def _remote(work: Scaffold, url: str, *, explicit: bool) -> Remote:
     if present is None or not present.url:
         values["core"] = {"remote": remote.NAME}
         values[dvcconfig.remote_section(remote.NAME)] = {"url": _portable(project, url)}
-    elif not _same_place(project, present, url):
+    elif not _same_place(project, present, url, dvcconfig.load_text(text)):
         if explicit:
             values[dvcconfig.remote_section(present.name)] = {"url": _portable(project, url)}
         else:
@@ -214,13 +219,15 @@ def _planned(project: Project, url: str) -> Remote:
     return remote.Remote(remote.NAME, url, os.path.join(project.dvc_dir, "cache"))
 
 
-def _same_place(project: Project, present: Remote, url: str) -> bool:
-    if present.url == url:
-        return True
-    if not present.relative:
-        return False
-    here = os.path.normpath(os.path.join(project.dvc_dir, present.relative))
-    return here == url
+def _same_place(
+    project: Project, present: Remote, url: str, tracked: dict[str, dict[str, str]]
+) -> bool:
+    """Whether a remote means ``url``: as it stands, or by what git tracks of it.
+
+    A clone that was moved has its old place in ``.dvc/config.local`` until the store is used.
+    """
+    written = tracked.get(dvcconfig.remote_section(present.name), {}).get("url", "")
+    return url in (present.url, os.path.normpath(os.path.join(project.dvc_dir, written)))
 
 
 def _portable(project: Project, url: str) -> str:
@@ -328,6 +335,7 @@ def _hooks(work: Scaffold, kind: str) -> tuple[str, ...]:
     project = work.project
     install.install(project, dry_run=work.dry_run)
     install.install_driver(project, dry_run=work.dry_run)
+    work.advice += SHARED_HOOKS[install.sharing(project)]
     if kind == "pre-commit" and not any(place.under for place in install.places(project)):
         _framework(work)
     return install.HOOKS
