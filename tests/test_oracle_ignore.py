@@ -40,8 +40,8 @@ def ruled(pair: Pair, rules: dict[str, str]) -> None:
 TREE = {
     name: name.encode()
     for name in (
-        "a", "b", "a.tmp", "a.tmp2", "log", "log.txt", "sp ace", "ends ", " starts", "#hash", "!bang",
-        "[x]", "x", "é", "back\\slash", "*", "A.TMP",
+        "a", "b", "a.tmp", "a.tmp2", "log", "log.txt", "sp ace", "ends ", " starts", "#hash",
+        "!bang", "[x]", "x", "é", "back\\slash", "*", "A.TMP",
     )
 }  # fmt: skip
 FOLDER: dict[str, Any] = {
@@ -109,8 +109,9 @@ def members(root: Path, path: str) -> list[str]:
     return [name[len(top) + 1 :] for name in rules.find(localfs, top)]
 
 
-LINES = ("a", "a.tmp", "*.tmp", "/a", "sub/", "sub", "/data/set/sub", "data/set/*", "*", "tmp/a",
-         "sub/*", "**/a", "sub/**", "s*", "a?", "[ab]", " a ", "deep", "/set/a", "log.*")  # fmt: skip
+LINES = ("a", "a.tmp", "*.tmp", "/a", "sub/", "sub", "/data/set/sub", "data/set/*", "*",
+         "tmp/a", "sub/*", "**/a", "sub/**", "s*", "a?", "[ab]", " a ", "deep", "/set/a",
+         "log.*")  # fmt: skip
 rule_files = st.dictionaries(
     st.sampled_from([".dvcignore", "data/.dvcignore"]),
     st.lists(st.tuples(st.sampled_from(["", "", "!"]), st.sampled_from(LINES)), max_size=4).map(
@@ -181,6 +182,25 @@ def test_all_of_a_folder_is_left_out(pair: Pair) -> None:
     assert [error.code for error in result.errors] == ["path-ignored"]
     with pytest.raises(Exception, match="ignored"):
         pair.theirs.dvc_add("data")
+
+
+def test_a_file_that_was_left_out_is_not_replaced_unsaved(pair: Pair) -> None:
+    """A teammate took the rule away and tracked a file of that name; here it was never saved."""
+    side = pair.ours
+    pair.put({"data": {"x": b"1", "y.tmp": b"theirs"}})
+    pair.track("data")
+    side.work.commit("all of it")
+    clone = side.clone(pair.base / "clone")
+    (clone.root / ".dvcignore").write_text("*.tmp\n")
+    (clone.root / "data").mkdir()
+    (clone.root / "data/y.tmp").write_bytes(b"mine")
+    result = clone.work.pull()
+    assert result.kept == ("data/y.tmp",)
+    assert (clone.root / "data/y.tmp").read_bytes() == b"mine"
+    assert (clone.root / "data/x").read_bytes() == b"1"
+    forced = clone.work.pull(force=True)
+    assert [path for path, _ in forced.saved] == ["data/y.tmp"]
+    assert (clone.root / "data/y.tmp").read_bytes() == b"theirs"
 
 
 def test_rules_inside_a_tracked_folder_are_refused(pair: Pair) -> None:

@@ -130,7 +130,10 @@ def _changed_since_dvc_2(
         return list(wanted)
     found = worktree.examine(project, list(items), record, options, items.values())
     same = [item for item in items.values() if item.oid and found[item.path].oid == item.oid]
-    needs = [transfer.Need(item.path, item.oid, item.out.size, item.pointer) for item in same]
+    needs = [
+        transfer.Need(item.path, item.oid, None if item.out.is_dir else item.out.size, item.pointer)
+        for item in same
+    ]
     lost = {need.pointer for need in transfer.push(project, target, needs, options).missing}
     left = []
     for one in wanted:

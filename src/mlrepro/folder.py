@@ -82,9 +82,8 @@ def rules_above(root: str, path: str) -> bytes:
                 text = file.read(MAX_RULES_BYTES)
         except (FileNotFoundError, NotADirectoryError):
             continue
-        for line in text.split(b"\n"):
-            if line.strip() and not line.startswith(b"#"):
-                rules.append(b"%d %s" % (depth, line))
+        lines = [line for line in text.split(b"\n") if line.strip() and not line.startswith(b"#")]
+        rules += [b"%d %s" % (depth, line) for line in lines]
     return b"\n".join(rules)
 
 

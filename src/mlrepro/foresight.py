@@ -26,7 +26,8 @@ def save(
     """What ``capture.save`` would come to: how many blobs the store, or the cache, lacks."""
     result = capture.Capture()
     place = target.store or target.cache
-    found = worktree.examine(project, [item.path for item in wanted], record, options)
+    items = [item.item for item in wanted if item.item is not None]
+    found = worktree.examine(project, [item.path for item in wanted], record, options, items)
     lacking: dict[str, int] = {}
     for item in wanted:
         data = found[item.path]
@@ -34,10 +35,11 @@ def save(
             result.errors.append(data.error)
         elif data.is_missing:
             result.errors.append(capture.missing(item.path))
-        elif data.nfiles == 0:
+        elif data.nfiles == 0 and item.item is None:
             result.errors.append(capture.empty(item.path))
         else:
-            result.saved.append(capture.Saved(item, data, stored=True))
+            as_was = item.item is not None and item.item.oid == data.oid
+            result.saved.append(capture.Saved(item, data, stored=True, as_was=as_was))
             lacking.update((oid, size) for oid, size in _blobs(data) if not place.has(oid, size))
     result.count, result.bytes = len(lacking), sum(lacking.values())
     return result

@@ -200,30 +200,17 @@ def _plan_file(project: Project, target: Remote, plan: _Plan, force: bool) -> No
 def _plan_folder(
     project: Project, target: Remote, plan: _Plan, lost: set[str], force: bool
 ) -> None:
-    item, data, entry = plan.item, plan.data, plan.entry
+    item, data = plan.item, plan.data
     if data.oid and data.tree is None:
         raise Refused(
             f"{item.path} is a file here, but its pointer names a folder.",
             f"move the file away, then: mlrepro pull {item.path}",
             code="kind-changed",
         )
-    places = [target.cache] + ([target.store] if target.store is not None else [])
-    listing = transfer.listing_of(item.oid, places) or []
-    plan.members = {member.relpath: member.oid for member in listing}
-    was = {}
-    if entry.synced.endswith(".dir"):
-        was = {m.relpath: m.oid for m in transfer.listing_of(entry.synced, places) or []}
-    now = data.tree.members() if data.tree is not None else {}
-    if data.tree is not None and item.out.legacy:
-        absolute = project.absolute(item.path)
-        now = legacy.members(places, absolute, data.tree, {**was, **plan.members})
-    elif data.oid == entry.synced:
-        was = dict(now)  # it may have been saved by DVC 2, under other hashes
+    was, now = _members(project, target, plan)
     stats = stats_of(data)
     for name, oid in plan.members.items():
         here = now.get(name, "")
-        if not here and name in stats:  # .dvcignore leaves it out, so that nobody saved it
-            here = legacy.other(oid)
         if here == oid or oid in lost:
             continue
         path = project.absolute(f"{item.path}/{name}")
@@ -242,6 +229,31 @@ def _plan_folder(
             plan.remove.append((name, here))
         else:
             plan.kept.append(f"{item.path}/{name}")
+
+
+def _members(
+    project: Project, target: Remote, plan: _Plan
+) -> tuple[dict[str, str], dict[str, str]]:
+    """The members of a folder when it was last in step, and now; sets what they are to be."""
+    item, data, synced = plan.item, plan.data, plan.entry.synced
+    places = [target.cache] + ([target.store] if target.store is not None else [])
+    listing = transfer.listing_of(item.oid, places) or []
+    plan.members = {member.relpath: member.oid for member in listing}
+    was: dict[str, str] = {}
+    if synced.endswith(".dir"):
+        was = {member.relpath: member.oid for member in transfer.listing_of(synced, places) or []}
+    if data.tree is None:
+        return was, {}
+    now = data.tree.members()
+    if item.out.legacy:
+        absolute = project.absolute(item.path)
+        now = legacy.members(places, absolute, data.tree, {**was, **plan.members})
+    elif data.oid == synced:
+        was = dict(now)  # it may have been saved by DVC 2, under other hashes
+    for name in data.tree.names:
+        if name not in now and name in plan.members:
+            now[name] = legacy.other(plan.members[name])  # left out by .dvcignore: nobody saved it
+    return was, now
 
 
 def stats_of(data: Data) -> dict[str, tuple[int, int, int, int, int]]:

@@ -99,7 +99,7 @@ def _compare(
 ) -> _Work:
     """Judge every tracked path by the three-way rule."""
     work = _Work()
-    data = worktree.examine(project, [item.path for item in outs], record, options)
+    data = worktree.examine(project, [item.path for item in outs], record, options, outs)
     for item in outs:
         now = data[item.path]
         if now.error is not None:

@@ -200,7 +200,7 @@ class Workspace(Side):
         items = [item for item in self.outs if wanted(item)]
         record = index.load(self.project.state_dir)
         paths = [item.path for item in items]
-        seen = worktree.examine(self.project, paths, record, self._options)
+        seen = worktree.examine(self.project, paths, record, self._options, items)
         found = {}
         for item in items:
             data = seen[item.path]

@@ -265,7 +265,7 @@ def fetch(
         found = store.find(need.oid)
         if found is None:
             missing.append(need)
-        elif not cache.link_from(found[0], need.oid):
+        elif found[0] != store.path(need.oid) or not cache.link_from(found[0], need.oid):
             to_copy.append(need)
     if to_copy:
         report = engine.copy_blobs(

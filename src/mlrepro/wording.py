@@ -34,6 +34,8 @@ def differs(saved: Saved) -> bool:
     item = saved.target.item
     if item is None or item.in_lock:  # DVC itself refreshes a pipeline's lock file
         return False
+    if item.out.legacy and not saved.as_was:
+        return True  # saved anew, where DVC 3 looks for it only by a pointer of its own kind
     return item.oid != saved.data.oid or item.out.isexec != saved.data.isexec
 
 

@@ -7,7 +7,7 @@ import stat as stat_module
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from mlrepro import dvcignore, engine, folder, git, index, pointer
+from mlrepro import dvcignore, engine, folder, git, index, legacy, pointer
 from mlrepro.errors import MlreproError, PathError, PointerError, PointerUnknown
 
 if TYPE_CHECKING:
@@ -270,9 +270,16 @@ class Data:
 
 
 def examine(
-    project: Project, paths: Sequence[str], record: index.Record, options: Options
+    project: Project,
+    paths: Sequence[str],
+    record: index.Record,
+    options: Options,
+    items: Iterable[Tracked] = (),
 ) -> dict[str, Data]:
-    """Say what lies at each path now: proven by the record where that is possible, else hashed."""
+    """Say what lies at each path now: proven by the record where that is possible, else hashed.
+
+    Of ``items``, what DVC 2 hashed, in its own way, gets that hash if it still is that content.
+    """
     found: dict[str, Data] = {}
     to_hash: list[str] = []
     for path in paths:
@@ -306,7 +313,32 @@ def examine(
         else:
             to_hash.append(path)
     _hash(project, to_hash, found, options)
+    for item in items:
+        if item.out.legacy and item.path in found and found[item.path].oid:
+            _compare_as_dvc_2(project, item.out, found[item.path])
     return found
+
+
+def _compare_as_dvc_2(project: Project, out: pointer.Out, data: Data) -> None:
+    """Give data the hash that a pointer of DVC 2 names, if it is what that names; else another."""
+    known = data.oid if data.tree is None else data.tree.alias
+    size_fits = out.size is None or out.size == data.size
+    if data.proven and known == out.oid and size_fits:
+        data.oid = out.oid
+        return
+    where, path = legacy.places(project), project.absolute(data.path)
+    same = size_fits and out.is_dir == (data.tree is not None)
+    if same and data.tree is not None:
+        named = legacy.listing(where, out.oid)
+        same = bool(named) and legacy.members(where, path, data.tree, named) == named
+    elif same:
+        same = legacy.is_same(where, path, data.oid, data.size, out.oid, out.size)
+    if same:
+        data.oid = out.oid
+    elif data.oid == out.oid:
+        data.oid = legacy.other(data.oid)
+    if same and data.tree is not None:
+        data.tree.alias, data.proven = out.oid, False  # so that it is kept
 
 
 def linked_parent(project: Project, path: str) -> str:
@@ -349,14 +381,13 @@ def check_folder(path: str, found: folder.Walk, left_out: set[str]) -> None:
             path=f"{path}/{name}",
         )
     for name in found.names:
-        if name.endswith(".dvcignore") and name not in left_out:
-            if os.path.basename(name) == ".dvcignore":
-                raise PathError(
-                    f"A .dvcignore file cannot lie in a tracked folder: {path}/{name}",
-                    "move its rules to a folder above",
-                    code="path-ignore-file",
-                    path=f"{path}/{name}",
-                )
+        if f"/{name}".endswith("/.dvcignore") and name not in left_out:
+            raise PathError(
+                f"A .dvcignore file cannot lie in a tracked folder: {path}/{name}",
+                "move its rules to a folder above",
+                code="path-ignore-file",
+                path=f"{path}/{name}",
+            )
 
 
 def _examine_folder(project: Project, data: Data, record: index.Record, options: Options) -> None:

@@ -61,7 +61,8 @@ def run(project: Project, options: Options) -> StatusResult:
     wrong = remote.problem(project, target)
     listing = worktree.in_worktree(project)
     entries = git.entries(project)
-    found = worktree.examine(project, [item.path for item in listing.outs], record, options)
+    paths = [item.path for item in listing.outs]
+    found = worktree.examine(project, paths, record, options, listing.outs)
     stored = _Stored(project, target, record, usable=wrong is None)
     files = [_file_state(item, found[item.path], record, stored) for item in listing.outs]
     errors: list[MlreproError] = [wrong] if wrong is not None else []
