@@ -102,7 +102,7 @@ def test_a_users_own_hook_that_is_switched_off_stays_off(bare_hooks: Hooked) -> 
 def test_a_hook_that_fails_too_late_does_not_keep_the_data_from_following(
     bare_hooks: Hooked,
 ) -> None:
-    """git makes a failed post-checkout the exit code of the checkout, as it would without ours."""
+    """Git makes a failed post-checkout the exit code of the checkout, as it would without ours."""
     _own_hook(bare_hooks.path(".git/hooks"), "post-checkout", "#!/bin/sh\nexit 3\n")
     _install(bare_hooks)
     bare_hooks.git("switch", "--quiet", "-c", "branch", check=False)

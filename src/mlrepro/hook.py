@@ -5,8 +5,7 @@ from __future__ import annotations
 import os
 import sys
 
-from mlrepro import project as places
-from mlrepro import unchanged
+from mlrepro import project as places, unchanged
 from mlrepro.errors import MlreproError
 
 # On the no-change path, as all that is imported here: see ``unchanged``.
@@ -67,8 +66,9 @@ def _serve(name: str, args: list[str]) -> int:
         if name == "pre-commit" or (error.code == "bare-repository" and name != DRIVER):
             return 0  # not a worktree: there is no data here to look after
         raise
-    if not os.path.isdir(project.dvc_dir) and name != DRIVER:
-        return 0  # a branch without data, or a repository that was never set up
+    known = os.path.isdir(project.dvc_dir) or os.path.isdir(project.state_dir)
+    if not known and name != DRIVER:
+        return 0  # it was never set up
     if name == "pre-commit" and unchanged.nothing_to_do(project):
         return 0
     from mlrepro import hooking

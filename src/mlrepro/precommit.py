@@ -19,7 +19,7 @@ from mlrepro import (
     transfer,
     worktree,
 )
-from mlrepro.errors import MlreproError, Refused, StoreError
+from mlrepro.errors import MlreproError, StoreError
 from mlrepro.result import HookResult, Options
 
 if TYPE_CHECKING:
@@ -65,7 +65,8 @@ def run(project: Project, options: Options) -> HookResult:
     target = remote.located(project, os.environ)
     work = _compare(project, found.listing.outs, record, options)
     if not work.errors:
-        _refuse_stashed(project, work)
+        stashed = committing.stashed_names(os.environ)
+        work.errors += refusals.of_work(project, work.refresh, stashed)
     if work.errors:
         return HookResult(errors=tuple(work.errors), notes=tuple(found.notes + work.notes))
     empty = bool(work.refresh) and committing.would_be_empty(
@@ -117,7 +118,7 @@ def _compare(
         if judged == threeway.REFRESH:
             work.refresh.append(item)
         elif judged == threeway.BOTH:
-            work.errors.append(_both(project, item, now))
+            work.errors.append(refusals.both_changed(project, item, now))
         elif judged == threeway.BEHIND:
             work.notes.append(
                 f"{item.path} is behind its pointer, which is kept; to bring it up: mlrepro pull"
@@ -126,34 +127,6 @@ def _compare(
         else:
             work.in_step.append((item, now))
     return work
-
-
-def _both(project: Project, item: Tracked, now: Data) -> Refused:
-    shown = project.show(item.path)
-    return Refused(
-        f"{item.path} changed here (now {now.oid}), and its pointer {item.pointer} changed too "
-        f"(it names {item.oid}).",
-        f"keep the data here: mlrepro track {shown}; or take the pointer's: "
-        f"mlrepro pull --force {shown}",
-        code="both-changed",
-        path=item.path,
-        oid=item.oid,
-    )
-
-
-def _refuse_stashed(project: Project, work: _Work) -> None:
-    """Under a framework that has stashed an unstaged pointer, touching it would lose the stash."""
-    names = committing.stashed_names(os.environ)
-    for item in work.refresh:
-        if item.pointer in names:
-            work.errors.append(
-                Refused(
-                    f"{item.pointer} has changes that are not staged, and {item.path} changed too.",
-                    f"git add {project.show(item.pointer)}, then commit again",
-                    code="pointer-unstaged",
-                    path=item.pointer,
-                )
-            )
 
 
 @dataclass(slots=True)

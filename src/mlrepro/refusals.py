@@ -10,9 +10,12 @@ from mlrepro import dvcconfig, git, gitindex, worktree
 from mlrepro.errors import MlreproError, Refused
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from mlrepro.committing import Commit
     from mlrepro.gitindex import Entries
     from mlrepro.project import Project
+    from mlrepro.worktree import Data, Tracked
 
 
 @dataclass(slots=True)
@@ -48,11 +51,11 @@ def look(project: Project, entries: Entries, commit: Commit) -> Found:
     _large(project, entries, staged, found)
     _secrets(project, entries, found)
     named = {item.pointer for item in found.listing.outs}
+    named.update(error.path for error in found.listing.errors)
     for at, name in enumerate(entries.names):
         text = os.fsdecode(name)
         if worktree.is_pointer(text) and text not in named and not entries.stages[at]:
-            if text not in {error.path for error in found.listing.errors}:
-                found.cleared.append(entries.oid(at))
+            found.cleared.append(entries.oid(at))
     return found
 
 
@@ -127,3 +130,46 @@ def _secrets(project: Project, entries: Entries, found: Found) -> None:
             path=".dvc/config",
         )
     )
+
+
+def both_changed(project: Project, item: Tracked, now: Data) -> Refused:
+    """The error for data and a pointer that each went its own way."""
+    shown = project.show(item.path)
+    return Refused(
+        f"{item.path} changed here (now {now.oid}), and its pointer {item.pointer} changed too "
+        f"(it names {item.oid}).",
+        f"keep the data here: mlrepro track {shown}; or take the pointer's: "
+        f"mlrepro pull --force {shown}",
+        code="both-changed",
+        path=item.path,
+        oid=item.oid,
+    )
+
+
+def of_work(project: Project, edited: Sequence[Tracked], stashed: set[str]) -> list[MlreproError]:
+    """Why the pointers of what was edited may not be touched now.
+
+    A pointer whose unstaged changes a framework has set aside (``stashed``): touching it would lose
+    them. And without DVC's folder, which a sparse checkout may lack, no one knows where to store.
+    """
+    errors: list[MlreproError] = [
+        Refused(
+            f"{item.pointer} has changes that are not staged, and {item.path} changed too.",
+            f"git add {project.show(item.pointer)}, then commit again",
+            code="pointer-unstaged",
+            path=item.pointer,
+        )
+        for item in edited
+        if item.pointer in stashed
+    ]
+    if edited and not os.path.isdir(project.dvc_dir):
+        path = edited[0].path
+        errors.append(
+            Refused(
+                f"{path} changed, but the folder .dvc, which says where to store it, is not here.",
+                "git sparse-checkout add .dvc config   (or git checkout .dvc, if it was deleted)",
+                code="dvc-folder-missing",
+                path=path,
+            )
+        )
+    return errors
