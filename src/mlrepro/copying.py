@@ -133,9 +133,7 @@ class _Copier:
         else:
             temp, fd = self.target.create()
             try:
-                right = blob.pour(
-                    fd, self.target.explain, self.crew.check, self.reporter.advance
-                )
+                right = blob.pour(fd, self.target.explain, self.crew.check, self.reporter.advance)
             finally:
                 os.close(fd)
         if right:

@@ -186,7 +186,7 @@ class _Saver:
             needed = sum(set(self.sizes) - there)
             if needed > free:
                 raise StoreError(
-                    f"The blob folder {target.store.root} has {free} bytes free; "
+                    f"The folder {target.store.root} has {free} bytes free; "
                     f"at least {needed} are needed.",
                     "Free some space, then run this again",
                     code="store-full",

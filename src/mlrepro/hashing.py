@@ -13,6 +13,7 @@ from typing import NamedTuple, TypeVar
 from mlrepro.errors import FileChanging, MlreproError, PathError
 from mlrepro.parallel import Crew
 from mlrepro.result import Reporter
+from mlrepro.store import store_error
 from mlrepro.streaming import SMALL, Moved, md5_of, read_whole, stream
 
 Outcome = TypeVar("Outcome")
@@ -122,19 +123,17 @@ def read_stable(
     times, inode and device have to be equal before and after, and the path has to name the same
     file still; a file written to within the last clock tick is first left to rest, so that any
     later write shows. Not detectable: a store through a shared memory map whose page was dirty
-    already, and a writer that sets the times back; then too the blob is what was read.
-    Raises PathError, FileChanging.
+    already, and another machine's write that a network file system tells of late; then too the
+    blob is what was read. Raises PathError, FileChanging.
     """
     for attempt in range(_TRIES):
         if attempt:
             time.sleep(_PAUSE * 2 ** (attempt - 1))
-        fd = open_regular(path)
+        fd, before = open_regular(path)
         try:
-            before = _rested(fd)
-            began_ns = time.time_ns()
+            before, began_ns = _rested(fd, before)
             outcome = body(fd, before)
-            after = os.fstat(fd)
-            if stat_key(before) == stat_key(after) == stat_key(os.lstat(path)):
+            if stat_key(before) == stat_key(os.lstat(path)):
                 return outcome, before, began_ns
         except (Moved, FileNotFoundError):
             continue  # where it is gone for good, the next try says so
@@ -149,7 +148,7 @@ def read_stable(
     )
 
 
-def open_regular(path: str) -> int:
+def open_regular(path: str) -> tuple[int, os.stat_result]:
     """Open a plain file for reading, without following a symlink and without ever waiting.
 
     Raises PathError: ``path-missing``, ``path-symlink``, ``path-not-regular`` (a FIFO, a socket, a
@@ -159,9 +158,9 @@ def open_regular(path: str) -> int:
         mode = os.lstat(path).st_mode
         if stat.S_ISREG(mode):
             fd = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
-            mode = os.fstat(fd).st_mode
-            if stat.S_ISREG(mode):
-                return fd
+            about = os.fstat(fd)
+            if stat.S_ISREG(about.st_mode):
+                return fd, about
             os.close(fd)
     except OSError as error:
         raise path_error(error, path) from error
@@ -183,26 +182,29 @@ _CODES = {
 }
 
 
-def path_error(error: OSError, path: str) -> PathError:
-    """What an OSError says of a user's file."""
+def path_error(error: OSError, path: str) -> MlreproError:
+    """What an OSError says of a user's file; a StoreError where it is not the file's fault."""
+    if error.errno in (errno.EMFILE, errno.ENFILE):
+        return store_error(error, os.path.dirname(path))
     code, says = _CODES.get(
         error.errno or 0, ("path-unreadable", f"cannot be read: {error.strerror or error}")
     )
     return PathError(f"{path} {says}.", "Mend that, then run this again", code=code, path=path)
 
 
-def _rested(fd: int) -> os.stat_result:
-    """The file's stat, taken when its last write is more than a clock tick ago."""
-    about = os.fstat(fd)
+def _rested(fd: int, about: os.stat_result) -> tuple[os.stat_result, int]:
+    """The file's stat and the time (epoch ns), when its last write is more than a tick ago."""
     now = time.time_ns()
-    coarse = about.st_mtime_ns % 1_000_000_000 == 0 and about.st_ctime_ns % 1_000_000_000 == 0
-    tick = _COARSE_NS if coarse else _TICK_NS
-    ages = [now - about.st_ctime_ns, now - about.st_mtime_ns]
-    wait = max((tick - age for age in ages if 0 <= age <= tick), default=0)
+    times = about.st_mtime_ns, about.st_ctime_ns
+    if now - max(times) > _COARSE_NS:
+        return about, now
+    whole = not times[0] % 1_000_000_000 and not times[1] % 1_000_000_000
+    tick = _COARSE_NS if whole else _TICK_NS
+    wait = max((tick - (now - when) for when in times if 0 <= now - when <= tick), default=0)
     if wait:
         time.sleep(wait / 1e9)
         about = os.fstat(fd)
-    return about
+    return about, time.time_ns()
 
 
 def watch(fd: int, before: os.stat_result, crew: Crew) -> Callable[[], None]:

@@ -132,26 +132,39 @@ class Landing:
         wrote to a blob had to take its protection away first; who then put it back is found by
         ``verify --deep``, and never gets past a restore, which hashes everything.
         """
-        missing, seen = [], set[tuple[int, int]]()
+        missing: list[Target] = []
+        seen: set[tuple[int, int]] = set()
         for target in self.targets:
-            try:
-                about = target.store.stat(oid)
-                if about is None:
-                    missing.append(target)
-                    continue
-                if (about.st_ino, about.st_dev) not in seen:
-                    if not self._is_right(target, oid, about, size, data):
-                        if target.store.quarantine(oid, seen=about):
-                            self.repaired.append(oid)
-                        missing.append(target)
-                        continue
-                    seen.add((about.st_ino, about.st_dev))
-            except OSError as error:
-                raise target.explain(error) from error
-            if time.time_ns() - about.st_ctime_ns < _FRESH_NS:
-                with self._guard:
-                    target.fresh.append(target.store.path(oid))
+            # What the first lacks is written anyway, and the link to it tells who had it.
+            if (target.shares and missing) or self._lacks(target, oid, size, data, seen):
+                missing.append(target)
         return missing
+
+    def _lacks(
+        self,
+        target: Target,
+        oid: str,
+        size: int,
+        data: bytes | None,
+        seen: set[tuple[int, int]],
+    ) -> bool:
+        """The same of one target; ``seen``: inode and device of files known to be right."""
+        try:
+            about = target.store.stat(oid)
+            if about is None:
+                return True
+            if (about.st_ino, about.st_dev) not in seen:
+                if not self._is_right(target, oid, about, size, data):
+                    if target.store.quarantine(oid, seen=about):
+                        self.repaired.append(oid)
+                    return True
+                seen.add((about.st_ino, about.st_dev))
+        except OSError as error:
+            raise target.explain(error) from error
+        if time.time_ns() - about.st_ctime_ns < _FRESH_NS:
+            with self._guard:
+                target.fresh.append(target.store.path(oid))
+        return False
 
     def _is_right(
         self, target: Target, oid: str, about: os.stat_result, size: int, data: bytes | None
@@ -207,7 +220,8 @@ class Landing:
             if paths:
                 sync_files(paths)
             if folders:
-                sync_dirs([*folders, target.store.base, target.store.root])
+                sync_dirs({*folders, *target.store.changed})
+                target.store.changed.clear()
         except OSError as error:
             raise target.explain(error) from error
 
@@ -231,11 +245,11 @@ class Landing:
             else:
                 placed = store.adopt(temp, oid)
             if placed:
-                target.folders.add(os.path.dirname(path))
+                target.folders.add(path[: path.rindex("/")])
                 return
             if linked and store.stat(oid) is None:
                 temp, linked = self._copy(target, temp, oid), False
-            elif one.legacy or target not in self.lacking(oid, one.size):
+            elif one.legacy or not self._lacks(target, oid, one.size, None, set()):
                 if not linked:
                     discard(temp)
                 return

@@ -84,7 +84,7 @@ class Crew:
                 return
             try:
                 work(item)  # type: ignore[arg-type]
-            except BaseException as error:  # handed to the caller, whatever it is
+            except BaseException as error:  # noqa: BLE001 (handed to the caller, whatever it is)
                 failures.append(error)
                 self.halt.set()
                 return

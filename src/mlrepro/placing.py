@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import stat
 
 from mlrepro.anchor import Anchor
 from mlrepro.durable import discard, sync_dirs, take_name
+from mlrepro.errors import PathError, StoreError
 from mlrepro.hashing import stat_key
 from mlrepro.kernel import has_writer, rename_exchange
 from mlrepro.staging import Staging
@@ -14,6 +16,7 @@ from mlrepro.staging import Staging
 # size, mtime_ns, ctime_ns, inode, device: as hashing.stat_key gives it
 Key = tuple[int, int, int, int, int]
 _MASK = (1 << 64) - 1
+FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 
 def key_of(expect: os.stat_result | tuple[int, ...]) -> Key:
@@ -110,32 +113,37 @@ def remove_file(
     """Remove a file that is exactly as expected (None: never); says whether it is gone.
 
     For a member that a folder's new version does not have. No symlink between ``root`` (if given)
-    and the file is followed. Raises Refused, OSError.
+    and the file is followed. Raises Refused, PathError.
     """
+    if not os.path.lexists(dest):
+        return True
     if expect is None:
         return False
-    key = key_of(expect)
-    os.makedirs(staging, exist_ok=True)
-    with Anchor(root or os.path.dirname(dest)) as anchor, Staging(staging, staging) as room:
-        try:
+    try:
+        os.makedirs(staging, exist_ok=True)
+        with Anchor(root or os.path.dirname(dest)) as anchor, Staging(staging, staging) as room:
             folder, name = anchor.parent(dest)
-        except FileNotFoundError:
-            return True
-        try:
-            now = _present(name, folder)
-            if now is None:
-                return True
-            if stat_key(now) != key or _is_written_to(name, folder):
-                return False
-            near = room.new()
-            if os.fstat(folder).st_dev != os.stat(room.folder).st_dev:
-                near = room.new_beside(os.path.dirname(dest))
-            if not _take_away(near, folder, name, key, room):
-                return False
-            sync_dirs([os.path.dirname(dest)])
-            return True
-        finally:
-            os.close(folder)
+            try:
+                return _remove(dest, folder, name, key_of(expect), room)
+            finally:
+                os.close(folder)
+    except OSError as error:
+        raise place_error(error, dest) from error
+
+
+def _remove(dest: str, folder: int, name: str, expect: Key, room: Staging) -> bool:
+    now = _present(name, folder)
+    if now is None:
+        return True
+    if stat_key(now) != expect or _is_written_to(name, folder):
+        return False
+    near = room.new()
+    if now.st_dev != os.stat(room.folder).st_dev:
+        near = room.new_beside(os.path.dirname(dest))
+    if not _take_away(near, folder, name, expect, room):
+        return False
+    sync_dirs([os.path.dirname(dest)])
+    return True
 
 
 def _present(name: str, folder: int) -> os.stat_result | None:
@@ -161,3 +169,24 @@ def _is_written_to(name: str, folder: int) -> bool:
         return has_writer(fd)
     finally:
         os.close(fd)
+
+
+def disk_error(error: OSError, folder: str) -> StoreError:
+    """What an OSError in staging means: not a blob folder's fault, but the disk's here."""
+    if error.errno in FULL:
+        says, hint, code = "There is no space left", "Free some space", "disk-full"
+    else:
+        says, hint, code = error.strerror or str(error), "Check the disk", "disk-failed"
+    where = error.filename if isinstance(error.filename, str) else folder
+    return StoreError(f"{says}: {where}", f"{hint}, then run this again", code=code, path=where)
+
+
+def place_error(error: OSError, dest: str) -> PathError:
+    """What an OSError at the file's own place means."""
+    denied = error.errno in (errno.EACCES, errno.EPERM, errno.EROFS)
+    return PathError(
+        f"{dest} cannot be put in place: {error.strerror or error}.",
+        "Mend that, then run this again",
+        code="path-denied" if denied else "path-failed",
+        path=dest,
+    )

@@ -6,21 +6,28 @@ import errno
 import os
 import threading
 import time
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
 from mlrepro.anchor import Anchor
 from mlrepro.durable import discard, flush, free_bytes, sync_dirs, sync_files
-from mlrepro.errors import MlreproError, PathError, StoreError
+from mlrepro.errors import MlreproError, StoreError
 from mlrepro.hashing import in_turn, stat_key
 from mlrepro.kernel import reflink
 from mlrepro.parallel import Crew
-from mlrepro.placing import key_of, place_new, remove_file, replace
+from mlrepro.placing import (
+    FULL,
+    disk_error,
+    key_of,
+    place_error,
+    place_new,
+    remove_file,
+    replace,
+)
 from mlrepro.reading import open_blobs, set_aside
 from mlrepro.result import Reporter
-from mlrepro.staging import Staging
+from mlrepro.staging import Staging, sweep
 from mlrepro.store import Store
 
 __all__ = ["Restore", "RestoreReport", "Restored", "remove_file", "restore_files"]
@@ -63,7 +70,8 @@ class RestoreReport:
     """``missing``: no source has the right bytes; ``kept``: the file there is not as expected, or
     is being written to; ``failed``: could not be put in place, and why; ``corrupt``: oids that were
     found damaged in a source and set aside there; ``recovered``: users' files that a run which was
-    killed left in staging, set aside."""
+    killed left in staging, set aside.
+    """
 
     restored: list[Restored] = field(default_factory=list)
     missing: list[Restore] = field(default_factory=list)
@@ -97,9 +105,9 @@ def restore_files(
     Raises StoreError: ``disk-full`` (before long work, where that can be told), ``disk-failed``.
     """
     if not items:
-        return RestoreReport()
+        return RestoreReport(recovered=sweep(staging))
     reporter = reporter or Reporter()
-    with _disk_errors(staging):
+    try:
         os.makedirs(staging, exist_ok=True)
         with Staging(staging, staging) as room, Anchor(root) as anchor:
             restorer = _Restorer(sources, room, anchor, Crew(jobs), reporter)
@@ -108,6 +116,8 @@ def restore_files(
                 restorer.run(items)
             finally:
                 reporter.end()
+    except OSError as error:
+        raise disk_error(error, staging) from error
     restorer.report.recovered = room.recovered
     return restorer.report
 
@@ -235,7 +245,7 @@ class _Restorer:
             finally:
                 os.close(folder)
         except OSError as error:
-            raise _place_error(error, item.dest) from error
+            raise place_error(error, item.dest) from error
 
     def _fill(self, item: Restore, fd: int) -> bool:
         """Copy the right bytes into an open file; else says what is wrong in the report."""
@@ -263,7 +273,7 @@ class _Restorer:
         return False
 
     def _explain(self, error: OSError) -> StoreError:
-        return _disk_error(error, self.room.base)
+        return disk_error(error, self.room.base)
 
     def place(self) -> None:
         """Flush what is staged, put each file in its place, and flush the names."""
@@ -300,9 +310,7 @@ class _Restorer:
                     done = place_new(one.temp, folder, name)
                 else:
                     expect = key_of(item.expect)
-                    done = replace(
-                        one.temp, folder, name, expect, self.room, isexec=item.isexec
-                    )
+                    done = replace(one.temp, folder, name, expect, self.room, isexec=item.isexec)
                 if done:
                     return os.fstat(folder).st_dev
             finally:
@@ -313,10 +321,10 @@ class _Restorer:
         except OSError as error:
             if error.errno == errno.EXDEV and not one.beside:
                 far.append(item)  # a bind mount: one device, and yet no rename across
-            elif error.errno in _FULL:
+            elif error.errno in FULL:
                 raise
             else:
-                self.report.failed.append((item.dest, _place_error(error, item.dest)))
+                self.report.failed.append((item.dest, place_error(error, item.dest)))
         discard(one.temp)
         return None
 
@@ -351,34 +359,3 @@ def _wait_until(when_ns: int) -> None:
     wait = when_ns - time.time_ns()
     if 0 < wait < 1_000_000_000:  # a clock that was set back is not waited for
         time.sleep(wait / 1e9)
-
-
-_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
-
-
-@contextmanager
-def _disk_errors(folder: str) -> Iterator[None]:
-    try:
-        yield
-    except OSError as error:
-        raise _disk_error(error, folder) from error
-
-
-def _disk_error(error: OSError, folder: str) -> StoreError:
-    """What an OSError in staging means: not a blob folder's fault, but the disk's here."""
-    if error.errno in _FULL:
-        says, hint, code = "There is no space left", "Free some space", "disk-full"
-    else:
-        says, hint, code = error.strerror or str(error), "Check the disk", "disk-failed"
-    where = error.filename if isinstance(error.filename, str) else folder
-    return StoreError(f"{says}: {where}", f"{hint}, then run this again", code=code, path=where)
-
-
-def _place_error(error: OSError, dest: str) -> PathError:
-    denied = error.errno in (errno.EACCES, errno.EPERM, errno.EROFS)
-    return PathError(
-        f"{dest} cannot be put in place: {error.strerror or error}.",
-        "Mend that, then run this again",
-        code="path-denied" if denied else "path-failed",
-        path=dest,
-    )
