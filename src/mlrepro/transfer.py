@@ -112,6 +112,7 @@ def push(project: Project, target: Remote, needs: Sequence[Need], options: Optio
         store,
         jobs=options.jobs,
         reporter=options.reporter,
+        link_shared=False,  # DVC may have linked a cached blob to a user's file
     )
     by_oid = {need.oid: need for need in absent}
     result.count = len(report.copied)
