@@ -6,7 +6,18 @@ import os
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from mlrepro import capture, durable, git, index, materialize, merging, naming, remote, worktree
+from mlrepro import (
+    capture,
+    durable,
+    git,
+    index,
+    materialize,
+    merging,
+    naming,
+    remote,
+    threeway,
+    worktree,
+)
 from mlrepro.errors import MlreproError, PathError, PointerError
 from mlrepro.result import Options, Result
 
@@ -50,6 +61,9 @@ def run(project: Project, side: str, paths: Sequence[str], options: Options) -> 
         git.stage(project, resolved)
         listing = worktree.in_worktree(project, resolved)
         record = index.load(project.state_dir)
+        settled = threeway.settle(project, record)  # our side was committed, or none could merge
+        if settled:
+            index.save(project.state_dir, settled)
         done = materialize.bring(project, target, listing.outs, record, options)
         errors += [*listing.errors, *done.errors]
         errors += [materialize.kept(project, path) for path in done.kept]
