@@ -42,7 +42,7 @@ def dvc(root: Path) -> Iterator[Any]:
         logging.getLogger("dvc").setLevel(logging.ERROR)
         for name in ("dvc.progress", "dvc_data.callbacks"):  # no bars
             logging.getLogger(name).setLevel(logging.CRITICAL + 1)
-        with Repo(str(root)) as repo:
+        with contextlib.chdir(root), Repo() as repo:
             yield repo
 
 
@@ -89,6 +89,12 @@ class Side:
     def dvc_add(self, *paths: str) -> None:
         with dvc(self.root) as repo:
             repo.add([str(self.root / path) for path in paths])
+
+    def dvc_commit(self, *targets: str) -> None:
+        """``dvc commit --force``, of pointers or pipelines; all of them where none is named."""
+        with dvc(self.root) as repo:
+            for target in targets or (None,):
+                repo.commit(target and str(self.root / target), force=True)
 
     def dvc_push(self) -> None:
         with dvc(self.root) as repo:

@@ -283,10 +283,10 @@ def listed(project: Project, names: Sequence[str]) -> set[str]:
     return {name for name in names if name in inside}
 
 
-def untracked(project: Project, pattern: str) -> list[str]:
+def untracked(project: Project, *patterns: str) -> list[str]:
     """Files that git neither tracks nor ignores, whose path matches a pathspec."""
     env = {**LITERAL, "GIT_LITERAL_PATHSPECS": "0"}
-    argv = ["git", "ls-files", "-z", "--others", "--exclude-standard", "--", pattern]
+    argv = ["git", "ls-files", "-z", "--others", "--exclude-standard", "--", *patterns]
     return paths(process.run(argv, cwd=project.root, env=env))
 
 

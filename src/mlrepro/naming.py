@@ -174,6 +174,7 @@ def chosen(project: Project, typed: Sequence[str], record: Record) -> Chosen:
         if within:
             del fit[name]
             result.errors.append(_inside(project, name, within[0]))
+    _settle_elsewhere(project, fit, result)
     fresh = [target.path for target in fit.values() if target.item is None]
     for name in sorted(git.listed(project, fresh)):
         del fit[name]
@@ -188,6 +189,37 @@ def chosen(project: Project, typed: Sequence[str], record: Record) -> Chosen:
         )
     result.targets = list(fit.values())
     return result
+
+
+def _settle_elsewhere(project: Project, fit: dict[str, Target], result: Chosen) -> None:
+    """Give what seems new the pointer that names it elsewhere, with others or from a pipeline.
+
+    What overlaps with such an output is refused: DVC could not work with both.
+    """
+    fresh = [name for name, target in fit.items() if target.item is None]
+    if not fresh:
+        return
+    tracked = worktree.in_worktree(project).by_path()
+    holding = {
+        folder: item.pointer
+        for item in tracked.values()
+        for folder in patterns.folders_above(item.path)
+    }
+    for name in fresh:
+        item = tracked.get(name)
+        above = [folder for folder in patterns.folders_above(name) if folder in tracked]
+        if item is not None and not item.in_lock:
+            fit[name] = Target(name, item.pointer, item)
+            continue
+        if item is not None:
+            result.pipeline.append(item)
+        elif above:
+            result.errors.append(_inside(project, name, above[0]))
+        elif name in holding:
+            result.errors.append(_holds(project, name, holding[name]))
+        else:
+            continue
+        del fit[name]
 
 
 def quoted(text: str) -> str:
@@ -313,6 +345,15 @@ def _check_kind(project: Project, name: str, item: Tracked | None) -> None:
         )
 
 
+def _holds(project: Project, name: str, inner: str) -> PathError:
+    return PathError(
+        f"{name} holds what is tracked on its own: {inner}",
+        f"mlrepro track '{project.show(name)}/*'",
+        code="path-holds-tracked",
+        path=name,
+    )
+
+
 def check_free(project: Project, name: str, record: Record) -> None:
     """Refuse what lies in a tracked folder, and a folder in which something is tracked."""
     parent = os.path.dirname(name)
@@ -335,12 +376,7 @@ def check_free(project: Project, name: str, record: Record) -> None:
         for file in files:
             if file.endswith(".dvc"):
                 inner = os.path.relpath(os.path.join(place, file), project.root)
-                raise PathError(
-                    f"{name} holds what is tracked on its own: {inner}",
-                    f"mlrepro track '{project.show(name)}/*'",
-                    code="path-holds-tracked",
-                    path=name,
-                )
+                raise _holds(project, name, inner)
 
 
 def _inside(project: Project, name: str, folder: str) -> PathError:

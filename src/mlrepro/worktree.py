@@ -154,7 +154,8 @@ def in_worktree(project: Project, names: Sequence[str] | None = None) -> Listing
     if names is None:
         listed = git.paths(git.run(project, "ls-files", "-z", "--cached", "--deduplicate"))
         every = [name for name in listed if is_pointer(name)]
-        every += [name for name in git.untracked(project, "*.dvc") if is_pointer(name)]
+        fresh = git.untracked(project, "*.dvc", f":(glob)**/{LOCK_FILE}")
+        every += [name for name in fresh if is_pointer(name)]
         names = sorted(dict.fromkeys(every))
     texts = []
     errors: list[MlreproError] = []
