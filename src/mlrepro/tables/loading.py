@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -21,11 +22,18 @@ _JSON_TYPES = {
     "DOUBLE": "number", "BOOLEAN": "boolean", "VARCHAR": "text", "OBJECT": "object",
     "ARRAY": "list",
 }  # fmt: skip
-# The first that every value of a text column can be read as is its type.
-_TEXT_TYPES = (
-    ("integer", "BIGINT"), ("number", "DOUBLE"), ("boolean", "BOOLEAN"), ("date", "DATE"),
-    ("time", "TIMESTAMP"),
-)  # fmt: skip
+# Of every value of a text column one bit for each type that it can be; what all of them can be is
+# the column's type. DuckDB itself would take 2.5 for an integer, and 1 for a boolean.
+_TYPES = ("integer", "number", "boolean", "date", "time")
+_EMPTY = 63  # no value: it can be anything
+_BITS = f"""CASE WHEN v = '' THEN {_EMPTY}
+    WHEN regexp_full_match(v, '[+-]?[0-9]+') THEN 1 + 2
+    WHEN TRY_CAST(v AS DOUBLE) IS NOT NULL THEN 2
+    WHEN lower(v) IN ('true', 'false') THEN 4
+    WHEN length(v) = 10 AND TRY_CAST(v AS DATE) IS NOT NULL THEN 8 + 16
+    WHEN TRY_CAST(v AS TIMESTAMP) IS NOT NULL THEN 16
+    ELSE 0 END"""
+_VALUE = re.compile(r"\bv\b")
 _HARMLESS = {
     "autoinstall_known_extensions": "false",  # nothing is ever downloaded
     "autoload_known_extensions": "false",
@@ -63,6 +71,7 @@ class Database:
 
         self.room = room
         self._error: type[Exception] = duckdb.Error
+        self._no_room = (duckdb.OutOfMemoryException, duckdb.IOException)
         settings = {
             **_HARMLESS,
             "memory_limit": f"{max(LEAST_MEMORY, memory or _memory() // 4)}B",
@@ -77,18 +86,35 @@ class Database:
     def __exit__(self, *_: object) -> None:
         self._connection.close()
 
-    def rows(self, query: str, values: Sequence[object] = ()) -> list[tuple[Any, ...]]:
+    def rows(self, query: str) -> list[tuple[Any, ...]]:
         """The answer to a query. Raises ``table-unreadable`` where DuckDB cannot give one."""
         try:
-            found: list[tuple[Any, ...]] = self._connection.execute(query, values).fetchall()
+            found: list[tuple[Any, ...]] = self._ask(query).fetchall()
         except self._error as error:
-            first = str(error).strip().partition("\n")[0]
-            raise unreadable(_without_paths(first, self.room)) from error
+            raise self._unreadable(error) from error
         return found
 
-    def row(self, query: str, values: Sequence[object] = ()) -> tuple[Any, ...]:
+    def _ask(self, query: str) -> Any:
+        try:
+            return self._connection.execute(query)
+        except RuntimeError as error:  # what DuckDB makes of a KeyboardInterrupt
+            if "interrupt" in str(error).lower():
+                raise KeyboardInterrupt from None
+            raise
+
+    def _unreadable(self, error: Exception) -> MlreproError:
+        why = _without_paths(str(error).strip().partition("\n")[0], self.room)
+        if isinstance(error, self._no_room):
+            return MlreproError(
+                f"there is too little memory or disk for it: {why}",
+                "make room where .dvc/tmp lies, or use fewer threads: -j 1",
+                "table-no-room",
+            )
+        return unreadable(why)
+
+    def row(self, query: str) -> tuple[Any, ...]:
         """The one row of an answer."""
-        return self.rows(query, values)[0]
+        return self.rows(query)[0]
 
     def load(self, pair: Sequence[tuple[str, Source]]) -> list[Table]:
         """Bring these tables in, by name; all by the same reader, so that they can be compared.
@@ -136,7 +162,7 @@ class Database:
         # What is empty is so with quotes or without.
         cells = ", ".join(f"coalesce(c{at}, '') AS c{at}" for at in range(len(names)))
         try:
-            self._connection.execute(
+            self._ask(
                 f"CREATE TABLE {name} AS SELECT {cells} FROM read_csv({_quoted(path)}, "
                 f"columns={{{columns}}}, auto_detect=false, header=true, "
                 f"delim={_quoted(delimiter)}, quote='\"', escape='\"', hive_partitioning=false, "
@@ -144,8 +170,7 @@ class Database:
             )
         except self._error as error:
             if careful:
-                first = str(error).strip().partition("\n")[0]
-                raise unreadable(_without_paths(first, self.room)) from error
+                raise self._unreadable(error) from error
             raise NotStrict from error
         return Table(name, source, names, self._count(name), {}, encoding)
 
@@ -165,7 +190,8 @@ class Database:
         raw = f"{name}_raw"
         self.rows(
             f"CREATE TABLE {raw} AS SELECT json FROM read_ndjson_objects({_quoted(path)}, "
-            f"maximum_object_size={MAX_OBJECT}, compression='{'gzip' if packed else 'none'}')"
+            f"maximum_object_size={MAX_OBJECT}, "
+            f"compression='{'gzip' if packed else 'uncompressed'}')"
         )
         others = self.row(f"SELECT count(*) FROM {raw} WHERE json_type(json) <> 'OBJECT'")[0]
         if others:
@@ -212,19 +238,10 @@ class Database:
         places = [at for at in places if at not in table.types]
         for start in range(0, len(places), AT_ONCE):
             some = places[start : start + AT_ONCE]
-            counts = []
-            for at in some:
-                value = f"nullif(c{at}, '')"
-                tries = [f"TRY_CAST({value} AS {kind})" for _, kind in _TEXT_TYPES]
-                counts += [f"count({one})" for one in (value, *tries)]
-            answer = self.row(f"SELECT {', '.join(counts)} FROM {table.table}")
-            for at in some:
-                filled, *fits = answer[: 1 + len(_TEXT_TYPES)]
-                answer = answer[1 + len(_TEXT_TYPES) :]
-                kinds = [
-                    kind for (kind, _), fit in zip(_TEXT_TYPES, fits, strict=True) if fit == filled
-                ]
-                table.types[at] = (kinds or ["text"])[0] if filled else ""
+            bits = ", ".join(f"bit_and({_VALUE.sub(f'c{at}', _BITS)})" for at in some)
+            for at, mask in zip(some, self.row(f"SELECT {bits} FROM {table.table}"), strict=True):
+                kinds = [kind for bit, kind in enumerate(_TYPES) if (mask or 0) >> bit & 1]
+                table.types[at] = "" if mask in (None, _EMPTY) else (*kinds, "text")[0]
 
 
 def _encoding(source: Source) -> Encoding | None:
@@ -261,7 +278,7 @@ def _telling(source: Source) -> Iterator[None]:
         raise MlreproError(
             f"{source.name} in {source.side} is no table that can be read: "
             f"{error.message.rstrip('.')}.",
-            "correct the file, or leave --rows out",
+            error.hint or "correct the file, or leave --rows out",
             error.code,
             path=source.name,
         ) from error

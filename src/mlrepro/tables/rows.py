@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 
+from mlrepro.errors import MlreproError
 from mlrepro.excerpt import excerpts
 from mlrepro.tables import Cells, ChangedRow, Columns, Rows, Source, keys, texts
 from mlrepro.tables.loading import AT_ONCE, Database, Table
@@ -18,7 +20,7 @@ def compare(
 ) -> Rows:
     """See ``tables.compare``."""
     pair = [(name, one) for name, one in (("o", old), ("n", new)) if one is not None]
-    with Database(room, jobs, memory) as database:
+    with Database(room, jobs, memory) as database, _telling(pair[0][1].name):
         tables = database.load(pair)
         if old is None or new is None:
             return _alone(tables[0], old is None)
@@ -30,6 +32,18 @@ def compare(
         if not by:
             return _whole(database, o, n, shared)
         return _by_key(database, o, n, shared, by)
+
+
+@contextmanager
+def _telling(name: str) -> Iterator[None]:
+    """Let what fails while tables are compared say which table it is."""
+    try:
+        yield
+    except MlreproError as error:
+        if not error.path:
+            error.message = f"{name} cannot be compared: {error.message.rstrip('.')}."
+            error.path = name
+        raise
 
 
 def _alone(table: Table, is_new: bool) -> Rows:

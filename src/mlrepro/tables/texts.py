@@ -109,7 +109,10 @@ def transcode(path: str, packed: bool, encoding: str, target: str) -> None:
 def header_of(path: str, packed: bool, encoding: str, suffix: str) -> tuple[list[str], str]:
     """The names in the first line of a table, and its delimiter. Raises ``table-unreadable``."""
     with text_of(path, packed, encoding) as text, _large_fields():
-        start = text.read(MAX_HEADER)
+        try:
+            start = text.read(MAX_HEADER)
+        except UnicodeError as error:
+            raise unreadable(f"it is not {CALLED[encoding]} throughout") from error
         delimiter = DELIMITERS.get(suffix) or _delimiter(start)
         try:
             names = next(csv.reader(io.StringIO(start), delimiter=delimiter, strict=True), [])
