@@ -7,13 +7,13 @@ import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from mlrepro import git, lineage, worktree
+from mlrepro import git, lineage, transfer, worktree
+from mlrepro.errors import MlreproError, StoreError
 from mlrepro.transfer import Need
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
-    from mlrepro.errors import MlreproError
     from mlrepro.project import Project
 
 POINTERS = (":(glob)**/*.dvc", ":(glob)**/dvc.lock", ":(exclude,glob).dvc/**")
@@ -175,6 +175,25 @@ class Gap:
             "commit": self.commit,
             "author": self.author,
         }
+
+
+def lost(every: Sequence[Gap], unreachable: Sequence[MlreproError]) -> list[MlreproError]:
+    """The errors for these gaps: one for all where the store that may have them cannot be asked."""
+    if every and unreachable:
+        gap, why = every[0], unreachable[0]
+        by = f" (commit {gap.commit[:10]} by {gap.author}, {gap.date[:10]})" if gap.commit else ""
+        more = f" and {len(every) - 1:,} more" if len(every) > 1 else ""
+        error = StoreError(
+            f"Out of reach: the content of {gap.path}{by}{more}. {why.message}",
+            why.hint,
+            code=why.code,
+            path=gap.path,
+            oid=gap.oid,
+            commit=gap.commit,
+        )
+        error.author, error.date = gap.author, gap.date
+        return [error]
+    return [transfer.lost(gap.need, author=gap.author, date=gap.date) for gap in every]
 
 
 def gaps(project: Project, missing: Sequence[Need], revision: str = "HEAD") -> list[Gap]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from typing import TYPE_CHECKING
 
-from mlrepro import index, materialize, restoring, worktree
+from mlrepro import engine, index, materialize, placement, restoring, worktree
 from mlrepro.errors import MlreproError
 
 if TYPE_CHECKING:
@@ -25,16 +25,27 @@ def take_away(
     record: index.Record,
     options: Options,
     result: Brought,
+    *,
+    force: bool = False,
 ) -> None:
-    """Remove data whose pointer the commit does not have, where it is unedited and stored."""
+    """Remove data whose pointer the commit does not have, where it is unedited and stored.
+
+    With ``force`` what was edited is saved in the cache first. In a dry run nothing is removed.
+    """
     found = worktree.examine(project, [entry.path for entry in gone], record, options)
     removed = []
     for entry in gone:
         data = found[entry.path]
+        if data.error is not None:
+            result.errors.append(data.error)
         if not data.oid:
             continue
-        if data.oid != entry.synced or not materialize.is_saved(target, data.oid):
+        unsaved = data.oid != entry.synced or not materialize.is_saved(target, data.oid)
+        if unsaved and not (force and _save(project, target, entry.path, data, options, result)):
             result.kept.append(entry.path)
+            continue
+        if options.dry_run:
+            result.removed.append(entry.path)
             continue
         try:
             if data.tree is not None:
@@ -52,6 +63,23 @@ def take_away(
         _remove_empty(project, os.path.dirname(path))
     if removed:
         index.save(project.state_dir, (), removed)
+
+
+def _save(
+    project: Project, target: Remote, path: str, data: Data, options: Options, result: Brought
+) -> bool:
+    """Put the content of data that is to go into the cache; says whether all of it is there."""
+    if options.dry_run:
+        return True
+    absolute = project.absolute(path)
+    members = data.tree.members() if data.tree is not None else {}
+    paths = [f"{absolute}/{name}" for name in members] or [absolute]
+    report = engine.save_files(
+        paths, target.cache, None, jobs=options.jobs, reporter=options.reporter
+    )
+    result.saved += [(os.path.relpath(d.path, project.root), d.oid) for d in report.saved]
+    result.errors += [error for _, error in report.failed]
+    return not report.failed
 
 
 def _remove(project: Project, path: str, expect: os.stat_result | tuple[int, ...] | None) -> bool:
@@ -72,7 +100,7 @@ def _take_folder(
     project: Project, target: Remote, entry: index.Entry, data: Data, result: Brought
 ) -> None:
     base = project.absolute(entry.path)
-    stats = materialize.stats_of(data)
+    stats = placement.stats_of(data)
     members = data.tree.members() if data.tree is not None else {}
     places = {**target.cache.list_oids(), **(target.store.list_oids() if target.store else {})}
     for name, oid in members.items():

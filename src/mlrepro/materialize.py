@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import shlex
-from array import array
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
@@ -14,23 +13,23 @@ from mlrepro import (
     folder,
     index,
     legacy,
+    placement,
     restoring,
     threeway,
     transfer,
     worktree,
 )
 from mlrepro.errors import MlreproError, Refused
+from mlrepro.placement import Plan
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Sequence
 
     from mlrepro.project import Project
     from mlrepro.remote import Remote
     from mlrepro.result import Options
     from mlrepro.transfer import Need
     from mlrepro.worktree import Data, Tracked
-
-NUMBERS = folder.NUMBERS
 
 
 @dataclass(slots=True)
@@ -50,21 +49,6 @@ class Brought:
     errors: list[MlreproError] = field(default_factory=list)
 
 
-@dataclass(slots=True)
-class _Plan:
-    """What has to be done for one tracked path."""
-
-    item: Tracked
-    data: Data
-    entry: index.Entry
-    bring: list[restoring.Restore] = field(default_factory=list)
-    members: dict[str, str] = field(default_factory=dict)  # of a folder, as it is to be
-    remove: list[tuple[str, str]] = field(default_factory=list)  # member, its hash
-    save: list[str] = field(default_factory=list)  # absolute paths to save before they go
-    kept: list[str] = field(default_factory=list)
-    in_part: bool = False  # not all of a folder can be brought
-
-
 def bring(
     project: Project,
     target: Remote,
@@ -73,11 +57,15 @@ def bring(
     options: Options,
     *,
     force: bool = False,
+    whole: bool = False,
+    only: Sequence[str] = (),
 ) -> Brought:
     """Bring the data of these pointers to what they say.
 
     A file that was edited since it was last in step with its pointer is kept and named; with
     ``force`` its content goes into the cache first. A path whose content is nowhere stays as it is.
+    ``whole``: a folder of which anything is kept or nowhere stays as it is, too. ``only``: of a
+    folder just these members, files or folders.
     """
     result = Brought()
     found = worktree.examine(project, [item.path for item in items], record, options, items)
@@ -104,7 +92,7 @@ def bring(
                 changed.append(_in_step(project, entry, item, data))
         else:
             wanted.append(item)
-    plans = _plan(project, target, wanted, found, record, options, force, result)
+    plans = _plan(project, target, wanted, found, record, options, force, whole, only, result)
     if not options.dry_run:
         _save_first(project, target, plans, options, result)
     _carry_out(project, target, plans, options, result, changed)
@@ -135,8 +123,10 @@ def _plan(
     record: index.Record,
     options: Options,
     force: bool,
+    whole: bool,
+    only: Sequence[str],
     result: Brought,
-) -> list[_Plan]:
+) -> list[Plan]:
     """Decide for each path what is brought, replaced, removed, saved first or kept."""
     needs = [
         transfer.Need(item.path, item.oid, None if item.out.is_dir else item.out.size, item.pointer)
@@ -149,9 +139,9 @@ def _plan(
         lost = gone.get(item.path)
         if lost:
             result.missing += lost
-            if not item.out.is_dir or lost[0].oid == item.oid:
+            if whole or not item.out.is_dir or lost[0].oid == item.oid:
                 continue  # as it was; of a folder the members that are there are still brought
-        plan = _Plan(item, data, entry, in_part=bool(lost))
+        plan = Plan(item, data, entry, in_part=bool(lost or only), only=only)
         try:
             if item.out.is_dir:
                 _plan_folder(project, target, plan, {need.oid for need in lost or ()}, force)
@@ -162,7 +152,8 @@ def _plan(
             result.errors.append(error)
             continue
         result.kept += plan.kept
-        plans.append(plan)
+        if not (whole and plan.kept):
+            plans.append(plan)
     return plans
 
 
@@ -171,7 +162,7 @@ def is_saved(target: Remote, oid: str) -> bool:
     return target.cache.has(oid, None) or (target.store is not None and target.store.has(oid, None))
 
 
-def _plan_file(project: Project, target: Remote, plan: _Plan, force: bool) -> None:
+def _plan_file(project: Project, target: Remote, plan: Plan, force: bool) -> None:
     item, data, entry = plan.item, plan.data, plan.entry
     absolute = project.absolute(item.path)
     if data.tree is not None:
@@ -197,9 +188,7 @@ def _plan_file(project: Project, target: Remote, plan: _Plan, force: bool) -> No
     )
 
 
-def _plan_folder(
-    project: Project, target: Remote, plan: _Plan, lost: set[str], force: bool
-) -> None:
+def _plan_folder(project: Project, target: Remote, plan: Plan, lost: set[str], force: bool) -> None:
     item, data = plan.item, plan.data
     if data.oid and data.tree is None:
         raise Refused(
@@ -208,10 +197,10 @@ def _plan_folder(
             code="kind-changed",
         )
     was, now = _members(project, target, plan)
-    stats = stats_of(data)
+    stats = placement.stats_of(data)
     for name, oid in plan.members.items():
         here = now.get(name, "")
-        if here == oid or oid in lost:
+        if here == oid or oid in lost or not plan.concerns(name):
             continue
         path = project.absolute(f"{item.path}/{name}")
         if here and here != was.get(name) and (was or not is_saved(target, here)):
@@ -223,17 +212,18 @@ def _plan_folder(
             plan.save.append(path)
         plan.bring.append(restoring.Restore(oid, path, None, False, stats.get(name)))
     for name, here in now.items():
-        if name in plan.members:
+        if name in plan.members or not plan.concerns(name):
             continue
-        if here == was.get(name) and is_saved(target, here):
-            plan.remove.append((name, here))
-        else:
+        saved = here == was.get(name) and is_saved(target, here)
+        if not saved and not force:
             plan.kept.append(f"{item.path}/{name}")
+            continue
+        plan.remove.append((name, here))
+        if not saved:
+            plan.save.append(project.absolute(f"{item.path}/{name}"))
 
 
-def _members(
-    project: Project, target: Remote, plan: _Plan
-) -> tuple[dict[str, str], dict[str, str]]:
+def _members(project: Project, target: Remote, plan: Plan) -> tuple[dict[str, str], dict[str, str]]:
     """The members of a folder when it was last in step, and now; sets what they are to be."""
     item, data, synced = plan.item, plan.data, plan.entry.synced
     places = [target.cache] + ([target.store] if target.store is not None else [])
@@ -256,17 +246,8 @@ def _members(
     return was, now
 
 
-def stats_of(data: Data) -> dict[str, tuple[int, int, int, int, int]]:
-    """The five numbers by which each member of a folder is known."""
-    if data.tree is None:
-        return {}
-    numbers = data.tree.numbers
-    rows = zip(*[iter(numbers)] * NUMBERS, strict=True)
-    return dict(zip(data.tree.names, rows, strict=True))
-
-
 def _save_first(
-    project: Project, target: Remote, plans: list[_Plan], options: Options, result: Brought
+    project: Project, target: Remote, plans: list[Plan], options: Options, result: Brought
 ) -> None:
     """Put what is about to be replaced into the cache; what cannot be saved is not replaced."""
     paths = [path for plan in plans for path in plan.save]
@@ -282,12 +263,14 @@ def _save_first(
         result.errors.append(error)
     for plan in plans:
         plan.bring = [one for one in plan.bring if one.dest not in failed]
+        base = project.absolute(plan.item.path)
+        plan.remove = [one for one in plan.remove if f"{base}/{one[0]}" not in failed]
 
 
 def _carry_out(
     project: Project,
     target: Remote,
-    plans: list[_Plan],
+    plans: list[Plan],
     options: Options,
     result: Brought,
     changed: list[index.Entry],
@@ -307,6 +290,7 @@ def _carry_out(
         need = transfer.Need(names[one.dest], one.oid, one.size, pointers[one.dest])
         result.missing.append(need)
     result.kept += [names[dest] for dest in report.kept]
+    result.errors += [_recovered(path) for path in report.recovered]
     for dest, error in report.failed:
         error.path = names.get(dest, "")
         result.errors.append(error)
@@ -317,7 +301,7 @@ def _carry_out(
         if any(one.dest in done for one in plan.bring) or plan.remove:
             result.restored.append(plan.item.path)
         whole = all(one.dest in done for one in plan.bring) and not (plan.kept or plan.in_part)
-        changed.append(_after(project, plan, done, whole))
+        changed.append(placement.after(project, plan, done, whole))
 
 
 def staging(project: Project) -> str:
@@ -327,11 +311,13 @@ def staging(project: Project) -> str:
     return place
 
 
-def _remove(project: Project, plan: _Plan, name: str, result: Brought) -> None:
+def _remove(project: Project, plan: Plan, name: str, result: Brought) -> None:
     """Take away a member that the new version does not have, if it is still what was saved."""
     base = project.absolute(plan.item.path)
     path = os.path.join(base, name)
-    if not restoring.remove_file(path, stats_of(plan.data).get(name), staging(project)):
+    if not restoring.remove_file(
+        path, placement.stats_of(plan.data).get(name), staging(project), project.root
+    ):
         result.kept.append(f"{plan.item.path}/{name}")
         return
     parent = os.path.dirname(path)
@@ -343,54 +329,14 @@ def _remove(project: Project, plan: _Plan, name: str, result: Brought) -> None:
         parent = os.path.dirname(parent)
 
 
-def _after(
-    project: Project, plan: _Plan, done: dict[str, restoring.Restored], whole: bool
-) -> index.Entry:
-    """The record of a path after it was brought: nothing of it needs to be hashed again."""
-    entry, item = plan.entry, plan.item
-    entry.seen, entry.named = item.seen, item.oid
-    if item.out.is_dir:
-        _after_folder(project, plan, done, whole)
-        entry.hashed(item.oid if whole else "", item.out.size or 0, None, index.now_ns())
-    elif plan.bring and plan.bring[0].dest in done:
-        one = done[plan.bring[0].dest]
-        now = executable.give(one.dest, one.stat, item.out.isexec)
-        entry.hashed(item.oid, one.stat.st_size, now, one.began_ns)
-    if whole:
-        entry.stored = True
-        entry.in_step(item.oid)
-    return entry
-
-
-def _after_folder(
-    project: Project, plan: _Plan, done: dict[str, restoring.Restored], whole: bool
-) -> None:
-    base = project.absolute(plan.item.path)
-    try:
-        walked = folder.walk(project.root, plan.item.path)
-    except OSError:
-        return
-    before = plan.data.tree.unchanged(walked) if plan.data.tree is not None else {}
-    oids: list[str] = []
-    numbers: list[int] = []
-    began = max([one.began_ns for one in done.values()], default=0)
-    for at, name in enumerate(walked.names):
-        row: Iterable[int] = walked.numbers[at * NUMBERS : (at + 1) * NUMBERS]
-        one = done.get(os.path.join(base, name))
-        oid = before.get(name, "")
-        if one is not None:
-            same = one.began_ns and list(row) == list(numbers_of(one.stat))
-            oid = plan.members.get(name, "") if same else ""
-        if not oid:
-            row = (0,) * NUMBERS  # not proven: it will be read once
-        oids.append(oid or "0" * 32)
-        numbers += row
-    walked.numbers = array("q", numbers)
-    proven = folder.Tree(
-        plan.item.path, plan.item.oid if whole else "", walked, bytes.fromhex("".join(oids)),
-        max(began, plan.data.began_ns),
-    )  # fmt: skip
-    folder.save(project.state_dir, proven)
+def _recovered(path: str) -> MlreproError:
+    """The finding that a run which was killed had a user's file in its hands: it is safe."""
+    return MlreproError(
+        f"A run that was killed left a file of yours in {path}; it was kept there.",
+        f"compare it with the data, then remove it: rm {shlex.quote(path)}",
+        code="file-recovered",
+        path=path,
+    )
 
 
 def kept(project: Project, path: str) -> Refused:
@@ -402,8 +348,3 @@ def kept(project: Project, path: str) -> Refused:
         code="unsaved-change",
         path=path,
     )
-
-
-def numbers_of(stat: os.stat_result) -> tuple[int, int, int, int, int]:
-    """A file's five numbers as ``folder.Walk`` has them."""
-    return (stat.st_size, stat.st_mtime_ns, stat.st_ctime_ns, stat.st_ino, stat.st_dev)

@@ -45,14 +45,11 @@ def restore(result: Any, path: Paths, would: bool) -> list[str]:
     done = f"{len(result.restored):,}"
     what = [f"restore {done}" if would else f"{done} restored", *parts]
     summary = f"{', '.join(what)} ({short(result.commit)})"
-    details = [*table(rows), *_saved(result, path)]
+    details = table(rows)
     if would:
         return [f"would {summary}", *details]
     lines = [*details, summary]
-    changed = result.restored and not result.errors
-    return [*lines, hint("git commit; or back again: mlrepro restore PATH --rev HEAD")] if (
-        changed
-    ) else lines  # fmt: skip
+    return [*lines, hint("git commit")] if result.restored and not result.errors else lines
 
 
 def checkout(result: Any, path: Paths, would: bool) -> list[str]:
@@ -63,7 +60,7 @@ def checkout(result: Any, path: Paths, would: bool) -> list[str]:
     where = f" in {visible(result.into)}" if result.into else ""
     done = [f"{len(result.restored):,} data paths brought", *_left(result)]
     summary = f"commit {short(result.commit)}{where}: {', '.join(done)}"
-    details = [*_first(table(rows)), *_saved(result, path)]
+    details = _first(table(rows))
     if would:
         return [f"would check out {summary}", *details]
     lines = [*details, summary]
@@ -78,15 +75,6 @@ def checkout(result: Any, path: Paths, would: bool) -> list[str]:
 def _left(result: Any) -> list[str]:
     parts = [f"{len(result.kept):,} kept"] if result.kept else []
     return parts + ([f"{len(result.missing):,} missing"] if result.missing else [])
-
-
-def _saved(result: Any, path: Paths) -> list[str]:
-    """Where the content is that was replaced, and how to have it back."""
-    lines = []
-    for saved in result.saved:
-        lines.append(f"saved  {path(saved.path)}: what was there is {saved.oid}")
-        lines.append(hint(f"to have it back: {visible(saved.back)}"))
-    return lines
 
 
 def mv(result: Any, path: Paths, would: bool) -> list[str]:

@@ -161,9 +161,14 @@ def checkout(
         str | None, _value("--into", "DIR", "Beside the present one, in a new worktree.")
     ] = None,
     force: Annotated[bool, _switch("--force", "Save edits in the cache, then replace.")] = False,
+    link: Annotated[
+        bool, _switch("--link", "With --into: read-only hard links instead of copies.")
+    ] = False,
 ) -> Call:
     """Bring a whole snapshot back: code, config, data and models."""
-    return Call("checkout", {"revision": revision, "into": into, "force": force})
+    if link and into is None:
+        raise UsageError("--link goes with --into.", "mlrepro checkout REV --into DIR --link")
+    return Call("checkout", {"revision": revision, "into": into, "force": force, "link": link})
 
 
 def verify(
