@@ -191,7 +191,6 @@ class Pair:
     ours: Side
     theirs: Side
     base: Path
-    count: int = 0
 
     def put(self, tree: Mapping[str, Content], executable: frozenset[str] = frozenset()) -> None:
         """The same files on both sides."""
@@ -222,12 +221,12 @@ class Pair:
         """DVC finds our side clean, and pulls the very bytes in a clone of it."""
         assert self.ours.dvc_status() == {}
         self.ours.work.commit("data", "--allow-empty")
-        clone = self.ours.clone(self.base / f"clone{self.count}")
+        clone = self.ours.clone(self.base / "clone-by-dvc")
         clone.dvc_pull()
         assert flat(clone.root, tree) == flat(self.ours.root, tree)
 
-    def assert_we_are_content(self) -> None:
-        """We find DVC's side clean, and tracking it again changes nothing."""
+    def assert_we_are_content(self, tree: Mapping[str, Content]) -> None:
+        """We find DVC's side clean, tracking it again changes nothing, and a clone pulls all."""
         if b" \n" in self.theirs.pointers().get(".gitignore", b""):
             return  # the data is not hidden from git, and we would mend that
         self.theirs.work.commit("data", "--allow-empty")
@@ -239,3 +238,6 @@ class Pair:
         assert {one.state for one in result.tracked} <= {"unchanged"}
         assert (self.theirs.pointers(), self.theirs.cache(), self.theirs.store()) == before
         assert self.theirs.work.status == ""
+        clone = self.theirs.clone(self.base / "clone-by-us")
+        assert not clone.work.pull().errors
+        assert flat(clone.root, tree) == flat(self.theirs.root, tree)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import os
 from pathlib import Path
 from typing import Any
 
@@ -76,7 +77,7 @@ def check_tree(pair: Pair, tree: dict[str, Any], executable: bool) -> None:
     pair.track(*tree)
     pair.assert_alike()
     pair.assert_dvc_content(tree)
-    pair.assert_we_are_content()
+    pair.assert_we_are_content(tree)
 
 
 @few()
@@ -130,3 +131,41 @@ def test_turn_and_turn_about(template: Side, tmp_path: Path, history: Any) -> No
 @given(history=histories)
 def test_many_turns(template: Side, tmp_path: Path, history: Any) -> None:
     check_history(pair_of(template, tmp_path), history)
+
+
+def test_a_clone_without_hooks_goes_back_and_forth(pair: Pair) -> None:
+    """Commits that no hook of ours saw count as much as others."""
+    side = pair.ours
+    versions = []
+    for text in (b"one", b"two", b"three"):
+        pair.put({"x": text, "data": {"a": text, "same": b""}})
+        side.work.track("x", "data")
+        versions.append((side.work.commit("next"), text))
+    for revision, text in [*reversed(versions), *versions]:
+        side.work.git("checkout", "--quiet", revision)
+        result = side.work.pull()
+        assert (result.kept, result.errors) == ((), ())
+        assert (side.root / "x").read_bytes() == (side.root / "data/a").read_bytes() == text
+        assert side.work.status_of().clean
+
+
+def test_an_edit_that_dvc_does_not_see(pair: Pair) -> None:
+    """The same size, and the time put back: its inode's own time tells."""
+    pair.put({"x": b"1", "data": {"a": b"1", "b": b"2"}})
+    pair.track("x", "data")
+    for side in (pair.ours, pair.theirs):
+        side.work.commit("first")
+        side.work.status_of()
+        assert side.dvc_status() == {}
+        for name in ("x", "data/a"):
+            path = side.root / name
+            before = path.stat()
+            path.write_bytes(b"9")
+            os.utime(path, ns=(before.st_atime_ns, before.st_mtime_ns))
+    assert pair.theirs.dvc_status() == {}
+    said = {file.path: file.state for file in pair.ours.work.status_of().files}
+    assert said == {"x": "modified", "data": "modified"}
+    assert not pair.ours.work.track().errors
+    assert (pair.ours.root / "x").read_bytes() == b"9"
+    pair.ours.work.commit("second")
+    assert pair.ours.work.status_of().clean

@@ -147,7 +147,7 @@ def test_a_whole_round(pair: Pair) -> None:
     pair.track("data/set")
     pair.assert_alike()
     assert pair.ours.dvc_status() == {}
-    pair.assert_we_are_content()
+    pair.assert_we_are_content({})
 
 
 def test_a_rule_that_comes_or_goes_is_seen(pair: Pair) -> None:

@@ -29,7 +29,8 @@ NAMES = (
     # what cannot be seen
     "\x7f", "a\x1b[31m", "\x01", "\x80", "\ufffe", "\ufeff", "a\u202eb",
     # lengths at which YAML lines are folded, or not
-    "two  spaces " * 9 + "end", "word " * 15 + "end", "w" * 100, "a " * 45 + "b", "x" * 251, "é" * 125, "-" * 90,
+    "two  spaces " * 9 + "end", "word " * 15 + "end", "w" * 100, "a " * 45 + "b", "x" * 251,
+    "é" * 125, "-" * 90,
 )  # fmt: skip
 
 
@@ -49,7 +50,7 @@ def test_files_of_every_name(pair: Pair) -> None:
     pair.track(*(f"./{name}" for name in tree))
     pair.assert_alike()
     pair.assert_dvc_content(tree)
-    pair.assert_we_are_content()
+    pair.assert_we_are_content(tree)
 
 
 def test_members_of_every_name(pair: Pair) -> None:
@@ -58,7 +59,7 @@ def test_members_of_every_name(pair: Pair) -> None:
     pair.track("data")
     pair.assert_alike()
     pair.assert_dvc_content(tree)
-    pair.assert_we_are_content()
+    pair.assert_we_are_content(tree)
 
 
 def test_folders_of_every_name(pair: Pair) -> None:
@@ -67,7 +68,7 @@ def test_folders_of_every_name(pair: Pair) -> None:
     pair.track(*(f"top/{name}" for name in tree))
     pair.assert_alike()
     pair.assert_dvc_content({"top": tree})
-    pair.assert_we_are_content()
+    pair.assert_we_are_content({"top": tree})
 
 
 @pytest.mark.parametrize("name", ["a ", " ", "a\\ ", "a  "])
