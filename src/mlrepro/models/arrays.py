@@ -90,9 +90,15 @@ def find(root: object, mark: Callable[[str], str]) -> tuple[dict[str, Tensor], d
             (_joined(name, step), part) for step, part in _parts(item) if len(name) < MAX_NAME
         ]
         pending += reversed(inside)
-    is_object = isinstance(root, Made) and not (root.pairs and root.state is None)
-    whole = root.name if isinstance(root, Made) and is_object else ""
-    return found, settings, whole
+    return found, settings, _class_of(root)
+
+
+def _class_of(root: object) -> str:
+    if not isinstance(root, Made) or (root.pairs and root.state is None):
+        return ""
+    first = root.args[0] if root.args else None
+    by_copyreg = root.name.endswith("._reconstructor") and isinstance(first, Global)
+    return first.name if by_copyreg and isinstance(first, Global) else root.name
 
 
 def _joined(name: str, step: str) -> str:
