@@ -12,6 +12,10 @@ from mlrepro.index import COARSE_NS, TICK_NS, WHOLE_NS, is_racy
 # On the hook's no-change path. A folder of 20,000 files is compared as two blocks of bytes (the
 # names, and five numbers a file), so that no object is made for a file that did not change.
 
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
 MAGIC = b"mlrepro tree 3\n"
 MAX_RULES_BYTES = 1 << 20
 NUMBERS = 5  # size, mtime_ns, ctime_ns, inode, device
@@ -206,19 +210,23 @@ class Tree:
 
     def unchanged(self, found: Walk) -> dict[str, str]:
         """The files of ``found`` that are proven to be as they were hashed, with their hashes."""
-        was = {name: at for at, name in enumerate(self.names)}
+        before = zip(self.names, _rows(self.numbers), range(len(self.names)), strict=True)
+        was = {name: (row, at * 32) for name, row, at in before}
+        oids, old = self.oids.hex(), self.began_ns - COARSE_NS
         same = {}
-        for at, name in enumerate(found.names):
-            before = was.get(name, -1)
-            if before < 0:
+        for name, row in zip(found.names, _rows(found.numbers), strict=True):
+            then, at = was.get(name, (None, 0))
+            if row != then:
                 continue
-            now = found.numbers[at * NUMBERS : (at + 1) * NUMBERS]
-            if now != self.numbers[before * NUMBERS : (before + 1) * NUMBERS]:
-                continue
-            if is_racy(now[1], now[2], self.began_ns):
-                continue
-            same[name] = self.oids[before * 16 : before * 16 + 16].hex()
+            _, mtime, ctime, _, _ = row
+            if (mtime < old and ctime < old) or not is_racy(mtime, ctime, self.began_ns):
+                same[name] = oids[at : at + 32]
         return same
+
+
+def _rows(numbers: array[int]) -> Iterator[tuple[int, ...]]:
+    """The five numbers of each file."""
+    return zip(*[iter(numbers)] * NUMBERS, strict=True)
 
 
 def tree_file(state_dir: str, path: str) -> str:
