@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from mlrepro.gitindex import Entries
     from mlrepro.project import Project
     from mlrepro.remote import Remote
+    from mlrepro.store import Store
     from mlrepro.worktree import Data, Tracked
 
 
@@ -95,6 +96,7 @@ class _Stored:
         self.owed = set(transfer.owed(project))
         self.known = {e.oid for e in record.entries.values() if e.stored and e.oid}
         self._listed: dict[str, int] | None = None
+        self._folders: dict[str, bool] = {}
 
     def has(self, oid: str, size: int | None = None) -> bool:
         store = self.target.store
@@ -104,6 +106,11 @@ class _Stored:
             return oid in self.known and oid not in self.owed
         if not oid.endswith(".dir"):
             return store.has(oid, size)
+        if oid not in self._folders:  # asked for the worktree, and again for HEAD
+            self._folders[oid] = self._has_all(store, oid)
+        return self._folders[oid]
+
+    def _has_all(self, store: Store, oid: str) -> bool:
         if not store.has(oid, None):
             return False
         members = transfer.listing_of(oid, [self.target.cache, store])
