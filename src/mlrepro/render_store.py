@@ -67,7 +67,7 @@ def checkout(result: Any, path: Paths, would: bool) -> list[str]:
     if result.into:
         shown = visible(result.into)
         lines.append(hint(f"cd {shown}; when done with it: git worktree remove --force {shown}"))
-    elif result.detached:
+    elif result.left:
         lines.append(hint(f"back to where you were: mlrepro checkout {visible(result.left)}"))
     return lines
 

@@ -21,7 +21,7 @@ from mlrepro import (
 from mlrepro.errors import PathError, Refused
 
 if TYPE_CHECKING:
-    from collections.abc import Container, Iterable, Mapping, Sequence
+    from collections.abc import Iterable, Mapping, Sequence
 
     from mlrepro.materialize import Brought
     from mlrepro.project import Project
@@ -217,21 +217,23 @@ def merge(done: Brought, more: Brought) -> None:
 def leave(
     project: Project,
     target: Remote,
-    paths: Container[str],
+    then: Sequence[Tracked],
     before: Sequence[Tracked],
     record: index.Record,
     options: Options,
     *,
     force: bool,
 ) -> Brought:
-    """Take away the data of ``before`` that a snapshot, which has these ``paths``, does not have.
+    """Take away the data of ``before`` that a snapshot, which has ``then``, does not have, or has
+    as a folder where this is a file, or the other way round.
 
     What was edited is kept, or with ``force`` saved in the cache first.
     """
     done = materialize.Brought()
+    kinds = {item.path: item.out.is_dir for item in then if item.oid}
     gone = []
     for item in before:
-        if item.path not in paths and item.oid:
+        if item.oid and kinds.get(item.path) != item.out.is_dir:
             entry = record.entry(item.path, item.pointer)
             entry.synced = entry.synced or item.oid
             gone.append(entry)
@@ -243,8 +245,8 @@ def kept(project: Project, path: str, verb: str) -> Refused:
     """The error for data with changes that are not saved, which was kept when going back."""
     shown = naming.quoted(project.show(path))
     return Refused(
-        f"{path} has changes that are not saved; it was kept as it is.",
-        f"mlrepro track {shown} saves them; mlrepro {verb} --force saves and replaces",
+        f"{path} has changes that no commit has; it was kept as it is.",
+        f"mlrepro track {shown} && git commit keeps them; mlrepro {verb} --force replaces",
         code="unsaved-change",
         path=path,
     )

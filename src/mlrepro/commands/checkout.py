@@ -3,25 +3,45 @@
 from __future__ import annotations
 
 import os
-from dataclasses import dataclass
+import re
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
-from mlrepro import git, history, index, leaving, materialize, naming, remote, transfer, worktree
-from mlrepro import project as places
+from mlrepro import (
+    beside,
+    git,
+    history,
+    index,
+    materialize,
+    naming,
+    remote,
+    returning,
+    threeway,
+    transfer,
+    worktree,
+)
 from mlrepro.errors import MlreproError, ProcessError, Refused
 from mlrepro.result import Options, Result
 
+_NAMED = re.compile(r"'(.+)' (?:not uptodate|would be)|overwritten by checkout:\n\t(.+)")
+
 if TYPE_CHECKING:
+    from mlrepro.materialize import Brought
     from mlrepro.project import Project
+    from mlrepro.worktree import Tracked
 
 
 @dataclass(frozen=True)
 class CheckoutResult(Result):
-    """The snapshot that is there now. ``into``: the folder of the new worktree, if one was made."""
+    """The snapshot that is there now. ``into``: the folder of the new worktree, if one was made;
+    ``left``: the branch, or else the commit, that was left for no branch.
+    """
 
     commit: str = ""
     into: str = ""
+    left: str = ""
     restored: tuple[str, ...] = ()
+    removed: tuple[str, ...] = ()
     kept: tuple[str, ...] = ()
     missing: tuple[history.Gap, ...] = ()
     saved: tuple[tuple[str, str], ...] = ()
@@ -40,35 +60,154 @@ def run(
     into: str | None,
     options: Options,
     force: bool = False,
+    link: bool = False,
 ) -> CheckoutResult:
     """Bring code, config, data and models to ``revision``.
 
-    ``into``: a folder that is made as a worktree of its own; the present one is not touched. Code
-    is git's to bring, which refuses where an edit would be lost; data that was edited is kept and
-    named, or with ``force`` saved in the cache first.
+    ``into``: a folder that is made as a worktree of its own, beside the present one, which is not
+    touched; with ``link`` its data are hard links to the blobs. Here: where code or data was
+    edited and would be replaced, nothing is done at all and each such path is named; with ``force``
+    edited data is saved in the cache first. Raises Refused for code, and a taken folder.
     """
-    naming.require_dvc(project)
     commit = git.resolve(project, revision)
-    if options.dry_run:
-        return _planned(project, commit, options)
+    then = worktree.at_revision(project, commit)
+    if not then.outs:
+        _require_dvc(project, commit)
     if into is not None:
-        place = _beside(project, commit, into)
-        return _bring(place, commit, [], options, force, into=place.root)
-    record = index.load(project.state_dir)
-    before = {item.pointer for item in worktree.in_worktree(project).outs}
+        return _beside(project, commit, into, then, options, link)
+    work = _Work(project, commit, then, options, force)
+    if work.errors:
+        return CheckoutResult(tuple(work.errors), commit, kept=tuple(work.done.kept))
+    if options.dry_run:
+        return work.result()
+    left = _where(project)
     named = _branch(project, revision, commit)
-    _git(project, ["checkout", "--quiet", named], named)
-    now = {item.pointer for item in worktree.in_worktree(project).outs}
-    gone = [entry for entry in record.entries.values() if entry.pointer in before - now]
-    return _bring(project, commit, gone, options, force)
+    work.carry_out(named)
+    return work.result("" if named != commit else left)
+
+
+def _require_dvc(project: Project, commit: str) -> None:
+    """Raise RepositoryError where neither the worktree nor the commit knows of any data."""
+    if not git.names(project, [f"{commit}:.dvc/config"]):
+        naming.require_dvc(project)
+
+
+def _where(project: Project) -> str:
+    """The branch that is checked out, or else the commit."""
+    name = git.text(project, "symbolic-ref", "--quiet", "--short", "HEAD", ok=(0, 1))
+    return name or git.head(project)[:10]
 
 
 def _branch(project: Project, revision: str, commit: str) -> str:
     """What git is told to check out: a branch by its name, anything else by its commit."""
-    known = git.text(
-        project, "rev-parse", "--verify", "--quiet", f"refs/heads/{revision}", ok=(0, 1, 128)
-    )
-    return revision if known else commit
+    name = git.text(
+        project, "rev-parse", "--symbolic-full-name", "--end-of-options", revision, ok=(0, 128)
+    ).splitlines()[-1:]
+    heads = "refs/heads/"
+    return name[0][len(heads) :] if name and name[0].startswith(heads) else commit
+
+
+class _Work:
+    """A checkout here: all is looked at first, and nothing done where anything is in the way."""
+
+    def __init__(
+        self,
+        project: Project,
+        commit: str,
+        then: worktree.Listing,
+        options: Options,
+        force: bool,
+    ) -> None:
+        self.project = project
+        self.commit = commit
+        self.then = then
+        self.options = options
+        self.force = force
+        self.before: list[Tracked] = []
+        self.target = remote.of(project, os.environ)
+        if os.path.isdir(project.dvc_dir):
+            self.before = worktree.in_worktree(project).outs
+            self.target = remote.located(project, os.environ, write=not options.dry_run)
+        looking = replace(options, dry_run=True)
+        self.done = self._leave(looking)
+        gone = tuple(path + "/" for path in self.done.removed)
+        seen = self._bring(looking)
+        listed = git.listed(project, seen.kept)
+        # What goes before is not in the way, and neither is what git itself has there now.
+        seen.kept = [p for p in seen.kept if p not in listed and not (p + "/").startswith(gone)]
+        seen.errors = [error for error in seen.errors if error.code != "kind-changed"]
+        returning.merge(self.done, seen)
+        self.errors = self._kept()
+
+    def _record(self, options: Options) -> index.Record:
+        record = index.load(self.project.state_dir)
+        settled = threeway.settle(self.project, record)
+        if settled and not options.dry_run:
+            index.save(self.project.state_dir, settled)
+        return record
+
+    def _leave(self, options: Options) -> Brought:
+        record = self._record(options)
+        return returning.leave(
+            self.project, self.target, self.then.outs, self.before, record, options,
+            force=self.force,
+        )  # fmt: skip
+
+    def _bring(self, options: Options) -> Brought:
+        record = self._record(options)
+        done = materialize.bring(
+            self.project, self.target, self.then.outs, record, options, force=self.force
+        )
+        # An edit of what both commits have alike goes along, as one of code does.
+        was = {item.path: item.seen for item in self.before}
+        alike = tuple(i.path + "/" for i in self.then.outs if was.get(i.path) == i.seen)
+        done.kept = [path for path in done.kept if not (path + "/").startswith(alike)]
+        return done
+
+    def _kept(self) -> list[MlreproError]:
+        verb = f"checkout {self.commit[:10]}"
+        return [returning.kept(self.project, path, verb) for path in self.done.kept]
+
+    def carry_out(self, named: str) -> None:
+        """Take away what is not in the commit, let git bring the code, then bring the data."""
+        project = self.project
+        _check_code(project, self.commit)
+        self.done = self._leave(self.options)
+        try:
+            if not self.done.kept:
+                _git(project, ["checkout", "--quiet", "--no-overwrite-ignore", named, "--"], named)
+        except MlreproError:
+            record = index.load(project.state_dir)
+            materialize.bring(project, self.target, self.before, record, self.options)
+            raise
+        if not self.done.kept and os.path.isdir(project.dvc_dir) and self.then.outs:
+            self.target = remote.located(project, os.environ)
+            returning.merge(self.done, self._bring(self.options))
+        self.errors = self._kept()
+
+    def result(self, left: str = "") -> CheckoutResult:
+        """What came of it."""
+        done = self.done
+        gaps = history.gaps(self.project, done.missing, self.commit)
+        errors = [*self.errors, *self.then.errors, *done.errors]
+        returning.tell_saved(self.project, self.target, done.saved, self.options)
+        return CheckoutResult(
+            errors=(*errors, *history.lost(gaps, done.unreachable)),
+            commit=self.commit,
+            left=left,
+            restored=tuple(done.restored),
+            removed=tuple(done.removed),
+            kept=tuple(done.kept),
+            missing=tuple(gaps),
+            saved=tuple(done.saved),
+        )
+
+
+def _check_code(project: Project, commit: str) -> None:
+    """Raise Refused where git would not bring the code, since an edit would be lost."""
+    if git.head(project):
+        git.run(project, "update-index", "-q", "--refresh", ok=(0, 1))
+        _git(project, ["read-tree", "-n", "-m", "-u", "HEAD", commit], commit)
 
 
 def _git(project: Project, args: list[str], named: str) -> None:
@@ -76,63 +215,63 @@ def _git(project: Project, args: list[str], named: str) -> None:
     try:
         git.run(project, *args, quiet_hooks=True)
     except ProcessError as error:
-        lines = [line for line in error.stderr.splitlines() if line.strip()]
+        lines = [line.strip() for line in error.stderr.splitlines() if line.strip()]
+        # Plumbing has the name in the line, quoted; checkout has all names below, indented.
+        path = _NAMED.search(error.stderr)
+        if path is not None:
+            name = path[1] or path[2]
+            raise Refused(
+                f"{name} has changes that are not committed, and git would overwrite them.",
+                "git stash, or commit them; then check out again",
+                code="checkout-refused",
+                path=name,
+            ) from error
+        why = (lines[0] if lines else "it gave no reason").removeprefix("error: ")
         raise Refused(
-            f"git did not check out {named[:10]}: {lines[0] if lines else 'no reason given'}",
-            "commit or stash your edits of code first: git stash",
+            f"git did not check out {named[:10]}: {why.removeprefix('fatal: ')}",
+            "git status says what is under way",
             code="checkout-refused",
         ) from error
 
 
-def _beside(project: Project, commit: str, into: str) -> Project:
-    folder = os.path.abspath(os.path.join(project.cwd, into))
-    if os.path.lexists(folder) and (not os.path.isdir(folder) or os.listdir(folder)):
-        raise Refused(
-            f"There is something at {folder} already.",
-            "name a folder that does not exist yet",
-            code="into-exists",
-            path=into,
-        )
-    _git(project, ["worktree", "add", "--quiet", "--detach", folder, commit], commit)
-    return places.find(folder, {})
-
-
-def _bring(
+def _beside(
     project: Project,
     commit: str,
-    gone: list[index.Entry],
+    into: str,
+    then: worktree.Listing,
     options: Options,
-    force: bool,
-    into: str = "",
+    link: bool,
 ) -> CheckoutResult:
-    target = remote.located(project, os.environ)
-    record = index.load(project.state_dir)
-    listing = worktree.in_worktree(project)
-    done = materialize.bring(project, target, listing.outs, record, options, force=force)
-    leaving.take_away(project, target, gone, record, options, done)
-    gaps = history.gaps(project, done.missing, commit)
-    errors: list[MlreproError] = [*listing.errors, *done.errors]
-    errors += [transfer.lost(gap.need, author=gap.author, date=gap.date) for gap in gaps]
-    errors += [materialize.kept(project, path) for path in done.kept]
+    """The snapshot in a worktree of its own."""
+    target = remote.located(project, os.environ, write=not options.dry_run)
+    folder = beside.choose(project, into)
+    if options.dry_run:
+        missing = transfer.absent(target, history.needs_of(then.outs, commit))
+        restored = [item.path for item in then.outs]
+        gaps = history.gaps(project, missing, commit)
+        errors = history.lost(gaps, [])
+        return CheckoutResult(
+            tuple(errors), commit, folder, "", tuple(restored), missing=tuple(gaps)
+        )
+    _git(project, ["worktree", "add", "--quiet", "--detach", folder, commit], commit)
+    place = beside.ready(project, folder)
+    listing = worktree.in_worktree(place)
+    target = remote.located(place, os.environ)
+    done = materialize.Brought()
+    beside.share_cache(project, target, listing.outs)
+    if link:
+        beside.link_data(place, target, listing.outs, options, done)
+    record = index.load(place.state_dir)
+    brought = materialize.bring(place, target, listing.outs, record, options)
+    returning.merge(done, brought)
+    gaps = history.gaps(place, done.missing, commit)
+    errors = [*listing.errors, *done.errors, *history.lost(gaps, brought.unreachable)]
+    errors += [returning.kept(place, path, "pull") for path in done.kept]
     return CheckoutResult(
         errors=tuple(errors),
         commit=commit,
-        into=into,
+        into=folder,
         restored=tuple(done.restored),
         kept=tuple(done.kept),
         missing=tuple(gaps),
-        saved=tuple(done.saved),
-    )
-
-
-def _planned(project: Project, commit: str, options: Options) -> CheckoutResult:
-    target = remote.located(project, os.environ, write=False)
-    listing = worktree.at_revision(project, commit)
-    record = index.load(project.state_dir)
-    done = materialize.bring(project, target, listing.outs, record, options)
-    return CheckoutResult(
-        errors=tuple(listing.errors),
-        commit=commit,
-        restored=tuple(done.restored),
-        kept=tuple(done.kept),
     )
