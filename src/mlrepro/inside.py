@@ -143,7 +143,9 @@ def _room(project: Project) -> Iterator[str]:
     base = os.path.join(project.dvc_dir, "tmp", "mlrepro")
     links = any(map(os.path.islink, (project.dvc_dir, os.path.dirname(base), base)))
     staging = None
-    if os.path.isdir(project.dvc_dir) and not links and base.isprintable():
+    # The path is part of what DuckDB is asked, and may read like a pattern there.
+    is_plain = base.isprintable() and not set(base) & set("*?[]{}")
+    if os.path.isdir(project.dvc_dir) and not links and is_plain:
         try:
             staging = Staging(base, project.root)
         except OSError:

@@ -6,18 +6,18 @@ import os
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from mlrepro import git, pointer, process, worktree
-from mlrepro.history import POINTERS
+from mlrepro import git, history, pointer, process, worktree
+from mlrepro.errors import MlreproError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
-    from mlrepro.errors import MlreproError
-    from mlrepro.pointer import Out
     from mlrepro.project import Project
 
 _FORMAT = "%H%x00%an%x00%aI%x00%s"
 _NO_BLOB = frozenset({"0" * 40, "0" * 64})
+
+_Out = tuple[str, str, int | None]  # pointer, oid, bytes
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,21 +60,18 @@ def versions(project: Project, revision: str) -> tuple[list[Version], list[Mlrep
     Pointers that cannot be read are in the second list, each text once.
     """
     raw = list(_touched(project, revision))
-    blobs = (blob for one in raw for _, *both in one.pointers for blob in both)
-    wanted = [blob for blob in blobs if blob not in _NO_BLOB]
-    reader = _Reader(project, git.blobs(project, wanted, pointer.MAX_POINTER_BYTES))
+    reader = _Reader(project, raw)
     found = []
-    for one in raw:
-        before: dict[str, tuple[str, Out]] = {}
-        after: dict[str, tuple[str, Out]] = {}
+    for one in reversed(raw):  # the oldest first: it is the one that brought a bad pointer
+        before: dict[str, _Out] = {}
+        after: dict[str, _Out] = {}
         for name, old, new in one.pointers:
-            before |= reader.outs(name, old)
-            after |= reader.outs(name, new)
-            reader.brought[name, new] = one.commit
+            before |= reader.outs(name, old, one.commit)
+            after |= reader.outs(name, new, one.commit)
         changes = tuple(_changes(before, after))
         if changes:
             found.append(Version(one.commit, changes))
-    return found, reader.told()
+    return found[::-1], reader.errors[::-1]
 
 
 def of_path(
@@ -112,7 +109,7 @@ def _touched(project: Project, revision: str) -> Iterator[_Raw]:
             "git", "log", "-z", "--raw", "-c", "--root", "--no-abbrev", "--no-renames",
             "--date-order", "--full-history", "--no-color", "--no-show-signature",
             "--encoding=UTF-8", f"--format={_FORMAT}", "--end-of-options", revision,
-            "--", *POINTERS,
+            "--", *history.POINTERS,
         ],
         cwd=project.root,
         env={**git.LITERAL, "GIT_LITERAL_PATHSPECS": "0"},
@@ -139,57 +136,54 @@ def _touched(project: Project, revision: str) -> Iterator[_Raw]:
 
 
 class _Reader:
-    """Reads each text of a pointer once; ``brought``: by which commit, the oldest that had it."""
+    """Reads each text of a pointer once; a ``dvc.lock`` with the ``dvc.yaml`` of its commit."""
 
-    def __init__(self, project: Project, contents: dict[str, bytes]) -> None:
-        self.brought: dict[tuple[str, str], git.Commit] = {}
-        self._project = project
-        self._contents = contents
-        self._read: dict[tuple[str, str], dict[str, tuple[str, Out]]] = {}
-        self._errors: dict[tuple[str, str], list[MlreproError]] = {}
+    def __init__(self, project: Project, raw: Sequence[_Raw]) -> None:
+        self.errors: list[MlreproError] = []
+        self._texts = history.Reader(project)
+        self._read: dict[tuple[str, str], dict[str, _Out]] = {}
+        touched = [(one.commit, name, blobs) for one in raw for name, *blobs in one.pointers]
+        wanted = {blob for _, _, blobs in touched for blob in blobs} - _NO_BLOB
+        self._contents = git.blobs(project, wanted, pointer.MAX_POINTER_BYTES)
+        pipelines = {
+            f"{commit.oid}:{worktree.pipeline_of(name)}"
+            for commit, name, _ in touched
+            if worktree.is_lock(name) and "\n" not in name
+        }
+        self._pipelines = git.blobs(project, pipelines, worktree.MAX_LOCK_BYTES)
 
-    def outs(self, name: str, blob: str) -> dict[str, tuple[str, Out]]:
-        """What a pointer's text names: path → (pointer, output)."""
+    def outs(self, name: str, blob: str, commit: git.Commit) -> dict[str, _Out]:
+        """What a pointer's text names, by path; ``commit`` is the one that brought it."""
         if blob in _NO_BLOB:
             return {}
         if (name, blob) not in self._read:
-            text = self._contents.get(blob, b"")
-            listing = worktree.read_pointers(self._project, [(name, blob, text)])
-            self._errors[name, blob] = listing.errors
-            self._read[name, blob] = {
-                item.path: (name, item.out) for item in listing.outs if item.oid
-            }
+            pipeline = self._pipelines.get(f"{commit.oid}:{worktree.pipeline_of(name)}", b"")
+            found: dict[str, _Out] = {}
+            try:
+                text = self._contents.get(blob, b"")
+                base = os.path.dirname(name)
+                for path, oid, size in self._texts.outs(name, blob, text, pipeline):
+                    found[os.path.normpath(os.path.join(base, path))] = (name, oid, size)
+            except MlreproError as error:
+                error.path = error.path or name
+                error.commit, error.author, error.date = commit.oid, commit.author, commit.date
+                error.message = f"{commit.oid[:10]}: {error.message}"
+                error.hint = f"git show {commit.oid[:10]} -- {name}"
+                self.errors.append(error)
+            self._read[name, blob] = found
         return self._read[name, blob]
 
-    def told(self) -> list[MlreproError]:
-        """What could not be read, each with the commit that brought it."""
-        found = []
-        for (name, blob), errors in self._errors.items():
-            commit = self.brought.get((name, blob))
-            for error in errors:
-                if commit is not None:
-                    error.commit, error.author = commit.oid, commit.author
-                    error.date = commit.date
-                    error.message = f"{commit.oid[:10]}: {error.message}"
-                    error.hint = f"git show {commit.oid[:10]} -- {name}"
-                found.append(error)
-        return found
 
-
-def _changes(
-    before: dict[str, tuple[str, Out]], after: dict[str, tuple[str, Out]]
-) -> Iterator[Change]:
+def _changes(before: dict[str, _Out], after: dict[str, _Out]) -> Iterator[Change]:
     for path in sorted(before.keys() | after.keys()):
-        old, new = before.get(path), after.get(path)
-        if new is None and old is not None:
-            name, out = old
-            yield Change(path, name, "removed", out.oid, out.size, _minus(0, out.size))
-        elif new is not None and old is None:
-            name, out = new
-            yield Change(path, name, "added", out.oid, out.size, out.size)
-        elif new is not None and old is not None and new[1].oid != old[1].oid:
-            name, out = new
-            yield Change(path, name, "modified", out.oid, out.size, _minus(out.size, old[1].size))
+        name, oid, size = after.get(path) or before[path]
+        _, was, had = before.get(path) or (name, "", 0)
+        if path not in after:
+            yield Change(path, name, "removed", oid, size, _minus(0, size))
+        elif path not in before:
+            yield Change(path, name, "added", oid, size, size)
+        elif oid != was:
+            yield Change(path, name, "modified", oid, size, _minus(size, had))
 
 
 def _minus(size: int | None, other: int | None) -> int | None:
