@@ -23,6 +23,7 @@ import looking
 from mlrepro import models, render
 from mlrepro.models import Model, ModelChange
 from mlrepro.render_diff import model_of
+from working import oid_of
 
 Shapes = dict[str, tuple[str, tuple[int, ...]]]
 
@@ -467,5 +468,13 @@ def test_in_a_diff(tmp_path: Path) -> None:
     text = "\n".join(render.render("diff", work.diff("HEAD~2"), str, work.options()))
     assert "tensor w: F32 1 -> F32 2" in text
     assert result.exit_code == 0
-    run = work.mlrepro("diff", "HEAD~2", "--json", cwd="data")
+    work.forget()
+    (work.store / "files" / "md5" / oid_of(old)[:2] / oid_of(old)[2:]).unlink()
+    bare = work.diff("HEAD~2", "HEAD~1")
+    assert bare.notes == ("data/m.safetensors: not all of its content is on this machine",)
+    assert "model" not in bare.data()["data"][0]
+    run = work.mlrepro("diff", "HEAD~1", "--json", "--", "weights")
+    assert run.exit_code == 0
+    (work.root / "data" / "m.safetensors").write_bytes(old)
+    run = work.mlrepro("diff", "HEAD", "--json", cwd="data")
     assert run.json["data"]["data"][0]["model"]["tensors"]["changed"][0]["name"] == "w"

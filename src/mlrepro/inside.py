@@ -26,11 +26,15 @@ MAX_INSIDE = 200  # files of one folder that are looked into
 
 @dataclass(slots=True)
 class Wish:
-    """What is to be looked at: models always, ``rows`` of tables by ``key`` where asked for."""
+    """What is to be looked at: models always, ``rows`` of tables by ``key`` where asked for.
+
+    ``notes``: what could not be looked at, each with its path in front.
+    """
 
     rows: bool
     key: str
     errors: list[MlreproError] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,7 +61,9 @@ def look(a: Side, b: Side, changes: Iterable[DataChange], wish: Wish, options: O
                 if wish.rows and tables.is_table(pair.name):
                     options.reporter.step(f"comparing the rows of {pair.name}")
                     found["rows"] = _rows(a, b, pair, wish.key, options)
-                if models.is_model(pair.name):
+                if models.is_model(pair.name) and "" in (pair.old, pair.new):
+                    wish.notes.append(f"{pair.name}: not all of its content is on this machine")
+                elif models.is_model(pair.name):
                     model = _model(pair)
                     if model is not None:
                         found["model"] = model
@@ -120,7 +126,7 @@ def _stamp(source: tables.Source | None) -> tuple[int, ...]:
 
 
 def _model(pair: _Pair) -> models.ModelChange | None:
-    """What can be read of a model on both sides; None where it is none, or not on this machine."""
+    """What can be read of a model on both sides; None where it is none after all."""
     try:
         old, new = (
             models.read(place, pair.name) if place else None for place in (pair.old, pair.new)

@@ -134,7 +134,7 @@ def run(
         metrics=tuple(metrics),
         files=tuple(files),
         code=tuple(code),
-        notes=tuple(_notes(files)),
+        notes=(*_notes(files), *wish.notes),
         about=(_about(project, a), _about(project, b)),
         markdown=markdown,
     )

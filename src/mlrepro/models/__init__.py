@@ -199,8 +199,11 @@ def _other_values(old: Model, new: Model, names: list[str]) -> list[str] | None:
             return None
     if sum(where[1] for _, where, _ in to_read) > MAX_COMPARED:
         return None
-    with Reader(old.path) as left, Reader(new.path) as right:
-        for name, (at, length), (other, _) in to_read:
-            if not left.is_same(at, right, other, length):
-                found.append(name)
+    try:
+        with Reader(old.path) as left, Reader(new.path) as right:
+            for name, (at, length), (other, _) in to_read:
+                if not left.is_same(at, right, other, length):
+                    found.append(name)
+    except (Unreadable, OSError):  # one of them was changed meanwhile
+        return None
     return found
