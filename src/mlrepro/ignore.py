@@ -6,7 +6,7 @@ import os
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
-from mlrepro import git
+from mlrepro import durable, git
 from mlrepro.errors import PathError
 
 if TYPE_CHECKING:
@@ -83,6 +83,20 @@ def without(project: Project, out: str, known: Sequence[Change] = ()) -> list[Ch
     if rule(name) in change.before.splitlines():
         planned[file] = replace(change, removed=(*change.removed, rule(name)))
     return list(planned.values())
+
+
+def write(project: Project, changes: Sequence[Change]) -> list[str]:
+    """Write the ignore files as planned; one that says nothing any more is removed, as DVC does.
+
+    Returns their names, for git to be told.
+    """
+    for change in changes:
+        path, text = project.absolute(change.file), change.after
+        if text or not change.removed:
+            durable.write_atomic(path, text.encode("utf-8", "surrogateescape"))
+        else:
+            durable.discard(path)
+    return [change.file for change in changes]
 
 
 def bring_back(

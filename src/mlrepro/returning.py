@@ -1,4 +1,4 @@
-"""Going back to earlier data: what may not be overwritten, single files of folders, what is said."""
+"""Going back to earlier data: what may not be overwritten, and single files of folders."""
 
 from __future__ import annotations
 

@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import os
+import time
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
-from mlrepro import capture, durable, git, ignore, index, naming, pointer, worktree
+from mlrepro import capture, durable, folder, git, ignore, index, naming, pointer, worktree
 from mlrepro.errors import PathError, Refused
 from mlrepro.result import Options, Result
 
 if TYPE_CHECKING:
     from mlrepro.project import Project
     from mlrepro.worktree import Tracked
+
+_SETTLED = 0.03  # seconds, after which a write has a later date than the rename (see index)
 
 
 @dataclass(frozen=True)
@@ -30,36 +33,45 @@ class MvResult(Result):
 def run(project: Project, old: str, new: str, options: Options) -> MvResult:
     """Move the tracked path ``old`` to ``new`` (as typed; a folder: into it) and stage that.
 
-    The data is renamed, never copied over something; data that is not here just gets its pointer
-    moved. Raises PathError or Refused before anything has changed.
+    The data is renamed, never copied and never over something; data that is not here just gets its
+    pointer moved. A run that was cut short is completed by the same command. Raises PathError or
+    Refused before anything has changed.
     """
     naming.require_dvc(project)
     record = index.load(project.state_dir)
     item = _tracked(project, old, record)
-    path = _destination(project, item, new)
+    path = _destination(project, item, old, new)
     name = capture.pointer_name(path)
-    _check(project, item, path, name, record)
-    if options.dry_run:
-        return MvResult(old=item.path, new=path, pointer=name)
     with open(project.absolute(item.pointer), "rb") as file:
         parsed = pointer.parse(file.read(pointer.MAX_POINTER_BYTES), item.pointer)
     inner = os.path.relpath(path, os.path.dirname(name) or ".")
-    out = replace(parsed.outs[0], path=inner)
-    # The new pointer first, then the data, the old pointer last: whatever happens between, the
-    # content stays named and in the store, and the same command again finishes the work.
-    os.makedirs(os.path.dirname(project.absolute(path)), exist_ok=True)
-    durable.write_atomic(project.absolute(name), pointer.render(replace(parsed, outs=(out,))))
+    text = pointer.render(pointer.Pointer((replace(parsed.outs[0], path=inner),)))
+    _check(project, item, path, name, text, record)
+    if not options.dry_run:
+        _move(project, item, path, name, text)
+        _remember(project, record, item, path, name)
+    return MvResult(old=item.path, new=path, pointer=name)
+
+
+def _move(project: Project, item: Tracked, path: str, name: str, text: bytes) -> None:
+    """Write the new pointer, rename the data, and remove the old pointer at last: whatever happens
+    between, the content stays named.
+    """
+    there, here = project.absolute(path), project.absolute(item.path)
+    begun = os.path.lexists(project.absolute(name))
+    os.makedirs(os.path.dirname(there), exist_ok=True)
+    durable.write_atomic(project.absolute(name), text)
     changes = ignore.keep_out(project, [path], ignore.bring_back(project, [name]))
     changes = ignore.without(project, item.path, changes)
-    for change in changes:
-        text = change.after.encode("utf-8", "surrogateescape")
-        durable.write_atomic(project.absolute(change.file), text)
-    if os.path.lexists(project.absolute(item.path)):
-        durable.move(project.absolute(item.path), project.absolute(path))
+    changed = ignore.write(project, changes)
+    if begun:  # then they may have been written before, and not staged
+        changed += [os.path.join(os.path.dirname(p), ".gitignore") for p in (item.pointer, name)]
+    if os.path.lexists(here):
+        durable.move(here, there)
+    git.stage(project, [name, *changed])
+    git.run(project, "update-index", "--force-remove", "-z", "--stdin",
+            input=git.joined([item.pointer]))  # fmt: skip
     os.unlink(project.absolute(item.pointer))
-    git.stage(project, [item.pointer, name, *(change.file for change in changes)])
-    _remember(project, record, item, path, name)
-    return MvResult(old=item.path, new=path, pointer=name)
 
 
 def _tracked(project: Project, typed: str, record: index.Record) -> Tracked:
@@ -89,17 +101,30 @@ def _tracked(project: Project, typed: str, record: index.Record) -> Tracked:
     return item
 
 
-def _destination(project: Project, item: Tracked, typed: str) -> str:
-    path = naming.relative(project, typed)
-    if not path or os.path.isdir(project.absolute(path)) or typed.endswith("/"):
+def _destination(project: Project, item: Tracked, old: str, new: str) -> str:
+    if new.endswith(".dvc") and old.endswith(".dvc"):
+        new = new[:-4]  # both were named by their pointers
+    path = naming.relative(project, new)
+    if not path or os.path.isdir(project.absolute(path)) or new.endswith("/"):
         path = os.path.join(path, os.path.basename(item.path))
     naming.check_name(path)
+    if path.endswith(".dvc") or path.split("/", maxsplit=1)[0] in (".git", ".dvc"):
+        raise PathError(
+            f"Data cannot be called {path}: git or DVC would take it for their own.",
+            "choose another name",
+            code="path-reserved",
+            path=path,
+        )
     return path
 
 
-def _check(project: Project, item: Tracked, path: str, name: str, record: index.Record) -> None:
-    for taken in (path, name):
-        if os.path.lexists(project.absolute(taken)):
+def _check(
+    project: Project, item: Tracked, path: str, name: str, text: bytes, record: index.Record
+) -> None:
+    begun = _read(project.absolute(name)) == text  # by a run of this command that was cut short
+    moved = begun and not os.path.lexists(project.absolute(item.path))
+    for taken, ours in ((path, moved), (name, begun)):
+        if os.path.lexists(project.absolute(taken)) and not ours:
             raise Refused(
                 f"There is something at {taken} already.",
                 "name a path that is free",
@@ -107,19 +132,84 @@ def _check(project: Project, item: Tracked, path: str, name: str, record: index.
                 path=taken,
             )
     if (path + "/").startswith(item.path + "/"):
-        raise Refused(f"{item.path} cannot be moved into itself.", code="path-taken", path=path)
+        raise Refused(
+            f"{item.path} cannot be moved into itself.",
+            "name a path outside of it",
+            code="path-taken",
+            path=path,
+        )
     link = worktree.linked_parent(project, path)
     if link:
         raise PathError(
-            f"{path} lies behind a symbolic link: {link}", code="path-symlink", path=path
+            f"{path} lies behind a symbolic link: {link}",
+            "name the real path",
+            code="path-symlink",
+            path=path,
         )
-    naming.check_free(project, path, record)
+    _check_device(project, item, path)
+    if not begun:
+        naming.check_free(project, path, record)
+
+
+def _check_device(project: Project, item: Tracked, path: str) -> None:
+    """Refuse what would have to be copied: it could be cut short, and takes space and time."""
+    here, there = project.absolute(item.path), os.path.dirname(project.absolute(path))
+    while not os.path.lexists(there):
+        there = os.path.dirname(there)
+    if not os.path.isdir(there):
+        raise PathError(
+            f"{os.path.relpath(there, project.root)} is not a folder.",
+            "name another place",
+            code="path-taken",
+            path=path,
+        )
+    if os.path.lexists(here) and os.lstat(here).st_dev != os.stat(there).st_dev:
+        raise Refused(
+            f"{path} is on another disk than {item.path}, so it cannot be renamed.",
+            f"copy it there, then: mlrepro track {naming.quoted(path)}; mlrepro untrack "
+            f"{naming.quoted(item.path)}",
+            code="other-device",
+            path=path,
+        )
+
+
+def _read(path: str) -> bytes | None:
+    try:
+        with open(path, "rb") as file:
+            return file.read(pointer.MAX_POINTER_BYTES)
+    except OSError:
+        return None
 
 
 def _remember(project: Project, record: index.Record, item: Tracked, path: str, name: str) -> None:
-    """The record of the data goes with it; a rename changes its ctime, so it is read once more."""
+    """Carry on what is known of the data: a rename changes nothing in it, so it is not read again.
+
+    Of a file it changes the ctime; any write before that was taken anew would have changed the
+    mtime as well, and any later one does not hide behind the new ctime.
+    """
     entry = record.entries.get(item.path)
     if entry is None:
         return
     entry.path, entry.pointer, entry.seen = path, name, ""
+    tree = folder.load(project.state_dir, item.path)
+    if tree is not None:
+        tree.path = path
+        folder.save(project.state_dir, tree)
+        durable.discard(folder.tree_file(project.state_dir, item.path))
+    elif entry.stat:
+        time.sleep(_SETTLED)
+        began = index.now_ns()
+        try:
+            now = os.lstat(project.absolute(path))
+        except OSError:
+            now = None
+        was = entry.stat.split(" ")
+        if now is not None and index.stat_key(now).split(" ")[:2] == was[:2]:
+            if index.stat_key(now).split(" ")[3:] == was[3:] and not _was_racy(entry):
+                entry.hashed(entry.oid, entry.size, now, began)
     index.save(project.state_dir, [entry], [item.path])
+
+
+def _was_racy(entry: index.Entry) -> bool:
+    _, mtime, ctime, _, _ = entry.stat.split(" ")
+    return index.is_racy(int(mtime), int(ctime), entry.began_ns)

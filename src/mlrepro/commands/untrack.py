@@ -7,12 +7,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from mlrepro import durable, git, ignore, index, naming, worktree
-from mlrepro.errors import MlreproError, Refused
+from mlrepro import durable, folder, git, ignore, index, naming, worktree
+from mlrepro.errors import MlreproError, PathError, Refused
 from mlrepro.result import Options, Result
 
 if TYPE_CHECKING:
     from mlrepro.project import Project
+    from mlrepro.worktree import Tracked
 
 
 @dataclass(frozen=True)
@@ -20,6 +21,7 @@ class UntrackResult(Result):
     """The paths that are no longer tracked."""
 
     untracked: tuple[str, ...] = ()
+    notes: tuple[str, ...] = ()
 
     def data(self) -> dict[str, Any]:
         return {"untracked": list(self.untracked)}
@@ -28,37 +30,93 @@ class UntrackResult(Result):
 def run(project: Project, paths: Sequence[str], options: Options) -> UntrackResult:
     """Remove the pointers of ``paths`` and the ignore lines of their data, and stage that.
 
-    Data that is in the worktree stays; data that is only in the store is named, since then nothing
-    of it would be left here. Raises nothing for a single path: it is an error of the result.
+    Data that is in the worktree stays, and git sees it from then on; what is not in the worktree is
+    named, since then nothing of it is left here.
     """
     naming.require_dvc(project)
     listing = worktree.in_worktree(project)
-    items, errors = naming.tracked(project, listing, paths)
-    shared: dict[str, int] = {}
-    for item in listing.outs:
-        shared[item.pointer] = shared.get(item.pointer, 0) + 1
-    every: list[MlreproError] = list(errors)
-    done = []
-    for item in items:
-        if shared[item.pointer] != 1 or item.in_lock:
-            every.append(
-                Refused(
-                    f"{item.pointer} names more than {item.path}.",
-                    f"edit {item.pointer}, or: dvc remove {item.pointer}",
-                    code="pointer-not-plain",
-                    path=item.path,
-                )
-            )
+    every: list[MlreproError] = []
+    named: dict[str, Tracked] = {}
+    for typed in paths:
+        found, errors = naming.tracked(project, listing, [typed])
+        every += errors
+        for item in found:
+            if naming.relative(project, typed).startswith(item.path + "/"):
+                every.append(_part(project, item, typed))
+            else:
+                named[item.path] = item
+    items = []
+    for item in named.values():
+        wrong = _entangled(item, listing, named)
+        if wrong is None:
+            items.append(item)
         else:
-            done.append(item)
-    if not options.dry_run:
-        changes: list[ignore.Change] = []
-        for item in done:
-            changes = ignore.without(project, item.path, changes)
-            os.unlink(project.absolute(item.pointer))
-        for change in changes:
-            text = change.after.encode("utf-8", "surrogateescape")
-            durable.write_atomic(project.absolute(change.file), text)
-        git.stage(project, [*(i.pointer for i in done), *(change.file for change in changes)])
-        index.save(project.state_dir, (), [item.path for item in done])
-    return UntrackResult(errors=tuple(every), untracked=tuple(item.path for item in done))
+            every.append(wrong)
+    if items and not options.dry_run:
+        _untrack(project, items)
+    return UntrackResult(
+        errors=tuple(every),
+        untracked=tuple(item.path for item in items),
+        notes=tuple(_notes(project, items)),
+    )
+
+
+def _part(project: Project, item: Tracked, typed: str) -> PathError:
+    return PathError(
+        f"{typed} is a part of {item.path}, which is tracked as a whole.",
+        f"mlrepro untrack {naming.quoted(project.show(item.path))}, or move {typed} out of it",
+        code="path-inside-tracked",
+        path=naming.relative(project, typed),
+    )
+
+
+def _entangled(
+    item: Tracked, listing: worktree.Listing, named: dict[str, Tracked]
+) -> Refused | None:
+    """Why the pointer cannot go: it names what was not named with it, or belongs to a pipeline."""
+    if item.in_lock:
+        return Refused(
+            f"{item.path} is an output of a pipeline, which makes it anew.",
+            f"take it out of {worktree.pipeline_of(item.pointer)}",
+            code="path-in-pipeline",
+            path=item.path,
+        )
+    others = [o.path for o in listing.outs if o.pointer == item.pointer and o.path not in named]
+    if not others:
+        return None
+    return Refused(
+        f"{item.pointer} names {others[0]} as well.",
+        f"mlrepro untrack {naming.quoted(item.path)} {naming.quoted(others[0])}",
+        code="pointer-not-plain",
+        path=item.path,
+    )
+
+
+def _untrack(project: Project, items: Sequence[Tracked]) -> None:
+    """The pointers go last: until then the same command again finishes the work."""
+    changes: list[ignore.Change] = []
+    for item in items:
+        changes = ignore.without(project, item.path, changes)
+    changed = ignore.write(project, changes)
+    pointers = list(dict.fromkeys(item.pointer for item in items))
+    for name in pointers:
+        os.unlink(project.absolute(name))
+    git.stage(project, [*pointers, *changed])
+    index.save(project.state_dir, (), [item.path for item in items])
+    for item in items:
+        durable.discard(folder.tree_file(project.state_dir, item.path))
+
+
+def _notes(project: Project, items: Sequence[Tracked]) -> list[str]:
+    here = [item.path for item in items if os.path.lexists(project.absolute(item.path))]
+    notes = [
+        f"{item.path} is not here: only commits that track it can bring it back"
+        for item in items
+        if item.path not in here
+    ]
+    hidden = git.ignored(project, here)
+    seen = [path for path in here if path not in hidden]
+    if seen:
+        more = f" and {len(seen) - 1:,} more" if len(seen) > 1 else ""
+        notes.append(f"{seen[0]}{more} is no longer ignored: git add takes it into git now")
+    return notes
