@@ -1,4 +1,4 @@
-"""Who is measured: each makes a repository, saves what lies in it, and brings it back in a clone."""
+"""Who is measured: each makes a repository, saves data in it, and brings it back in a clone."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ def environment(home: Path) -> dict[str, str]:
     config = home / "gitconfig"
     config.write_text(
         "[user]\n\tname = Bench\n\temail = bench@example.org\n[init]\n\tdefaultBranch = main\n"
-        "[advice]\n\tdetachedHead = false\n[protocol \"file\"]\n\tallow = always\n"
+        '[advice]\n\tdetachedHead = false\n[protocol "file"]\n\tallow = always\n'
     )
     kept = {name: value for name, value in os.environ.items() if not name.startswith("GIT_")}
     return {

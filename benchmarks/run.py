@@ -50,10 +50,10 @@ def sizes(quick: bool) -> list[Size]:
     few = 10 if quick else 1
     return [
         Size(f"{500 // few} files of 4 KiB", 500 // few, 4 * KIB, False),
-        Size(f"a folder of {10_000 // few:,} × 4 KiB", 10_000 // few, 4 * KIB, True),
+        Size(f"a folder of {10_000 // few:,} x 4 KiB", 10_000 // few, 4 * KIB, True),
         Size("1 file of 128 MiB" if quick else "1 file of 1 GiB", 1, (128 if quick else 1024) * MIB,
              False),
-        Size(f"a folder of {1000 // few:,} × 1 MiB", 1000 // few, MIB, True),
+        Size(f"a folder of {1000 // few:,} x 1 MiB", 1000 // few, MIB, True),
     ]  # fmt: skip
 
 

@@ -83,12 +83,12 @@ def resolve(project: Project, revision: str) -> str:
 
 def head(project: Project) -> str:
     """The commit that is checked out, or "" before the first one."""
-    found = _loose_head(project)
-    return found or text(project, "rev-parse", "--verify", "--quiet", "HEAD^{commit}", ok=(0, 1, 128))
+    asked = ("rev-parse", "--verify", "--quiet", "HEAD^{commit}")
+    return _loose_head(project) or text(project, *asked, ok=(0, 1, 128))
 
 
 def _loose_head(project: Project) -> str:
-    """HEAD where two small files say it (gitrepository-layout(5)), which saves a process; else ""."""
+    """HEAD where two small files say it (gitrepository-layout(5)), without a process; else ""."""
     try:
         with open(os.path.join(project.git_dir, "HEAD"), encoding="ascii") as file:
             name = file.read(4096).strip()
@@ -277,9 +277,10 @@ def listed(project: Project, names: Sequence[str]) -> set[str]:
     found = paths(run(project, "ls-files", "-z", "--", *names))
     inside = set(found)
     for name in found:
-        while "/" in name:
-            name = name.rpartition("/")[0]
-            inside.add(name)
+        parent = name.rpartition("/")[0]
+        while parent:
+            inside.add(parent)
+            parent = parent.rpartition("/")[0]
     return {name for name in names if name in inside}
 
 

@@ -54,9 +54,10 @@ def _concerns_us(entries: Entries, record: Record) -> bool:
             oid = entries.oid(at)
             if entries.stages[at] or (seen.get(os.fsdecode(name)) != oid and oid not in cleared):
                 return True
-        elif name == b".dvc/config" or gitindex.is_large(entries, at):
-            if entries.oid(at) not in cleared:
-                return True
+        elif (name == b".dvc/config" or gitindex.is_large(entries, at)) and entries.oid(
+            at
+        ) not in cleared:
+            return True
     return False
 
 

@@ -189,10 +189,10 @@ def _restorable(project: Project, stored: _Stored) -> tuple[bool, list[MlreproEr
     if not head:
         return True, []
     listing = worktree.at_revision(project, head)
-    missing: list[MlreproError] = []
-    for error in listing.errors:
-        error.commit = head
-        missing.append(Refused(f"HEAD: {error.message}", error.hint, error.code, path=error.path))
+    missing: list[MlreproError] = [
+        Refused(f"HEAD: {error.message}", error.hint, error.code, path=error.path, commit=head)
+        for error in listing.errors
+    ]
     for item in listing.outs:
         if item.oid and not stored.has(item.oid, None if item.out.is_dir else item.out.size):
             missing.append(
