@@ -213,3 +213,26 @@ def test_a_commit_takes_no_notice_of_what_did_not_change(pair: Pair) -> None:
     assert nothing_to_do(side.work.project())
     (side.root / "data/b.txt").write_bytes(b"x\ny\n")
     assert not nothing_to_do(side.work.project())
+
+
+def test_one_text_with_two_kinds_of_line_ends(template: Side, tmp_path: Path) -> None:
+    """DVC 2 kept one blob for both, and so lost one of them: it is saved as soon as it is seen."""
+    side = template.copy(tmp_path / "side")
+    crlf, lf = b"one\r\ntwo\r\n", b"one\ntwo\n"
+    dvc2.add(side, "windows.csv", crlf)
+    dvc2.add(side, "unix.csv", lf)
+    side.work.commit("by DVC 2")
+    stored = {file.path: file.stored for file in side.work.status_of().files}
+    assert (stored["windows.csv"], stored["unix.csv"]) == (True, False)
+    result = side.work.track()
+    assert not result.errors
+    assert [one.path for one in result.tracked if one.state == "changed"] == ["unix.csv"]
+    side.work.commit("both")
+    assert side.work.status_of().clean
+    assert side.dvc_status() == {}
+    for way in ("pull", "dvc_pull"):
+        clone = side.clone(tmp_path / way)
+        clone.dvc_pull() if way == "dvc_pull" else clone.work.pull()
+        assert (clone.root / "windows.csv").read_bytes() == crlf
+        assert (clone.root / "unix.csv").read_bytes() == lf
+        assert clone.work.status_of().clean

@@ -135,6 +135,9 @@ def _changed_since_dvc_2(
         for item in same
     ]
     lost = {need.pointer for need in transfer.push(project, target, needs, options).missing}
+    # The blob may have been saved for another file with the same text and other line ends.
+    store = target.store
+    lost |= {n.pointer for n in needs if store is not None and not store.has(n.oid, n.size)}
     left = []
     for one in wanted:
         if one.item in same and one.pointer not in lost:

@@ -61,8 +61,12 @@ class Store:
         except (FileNotFoundError, NotADirectoryError):
             return None
 
-    def find(self, oid: str) -> tuple[str, os.stat_result] | None:
-        """The blob's path and stat, in either layout; None where there is no such regular file."""
+    def find(self, oid: str, size: int | None = None) -> tuple[str, os.stat_result] | None:
+        """The blob's path and stat, in either layout; None where there is no such regular file.
+
+        In both layouts it is the same text with other line ends: one of ``size`` is preferred.
+        """
+        first = None
         for place in (self.path, self.legacy_path):
             path = place(oid)
             try:
@@ -70,15 +74,17 @@ class Store:
             except (FileNotFoundError, NotADirectoryError):
                 continue
             if stat.S_ISREG(about.st_mode):
-                return path, about
-        return None
+                if size is None or about.st_size == size:
+                    return path, about
+                first = first or (path, about)
+        return first
 
     def has(self, oid: str, size: int | None = None) -> bool:
         """Whether the blob is there, with the right size where that is known.
 
         The size in a pointer to a folder is that of its files, so for ``.dir`` it says nothing.
         """
-        found = self.find(oid)
+        found = self.find(oid, size)
         if found is None:
             return False
         return size is None or len(oid) != 32 or found[1].st_size == size

@@ -263,7 +263,7 @@ def fetch(
     for need in blobs:
         if cache.has(need.oid, need.size):
             continue
-        found = store.find(need.oid)
+        found = store.find(need.oid, need.size)
         if found is None:
             missing.append(need)
         elif found[0] != store.path(need.oid) or not cache.link_from(found[0], need.oid):
