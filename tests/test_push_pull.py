@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from building import blob_path, read_file_tree
-from working import PUBLISHED, REAL, Heard, Work, cloned, codes, made, oid_of, only, snapshot
+from working import Heard, Work, cloned, codes, made, oid_of, only, snapshot
 
 LANES = ("", "dvc")
 FILES = {"data/x.csv": "one\n", "data/set/a.txt": "a", "data/set/b/c.txt": "c", "m/w.bin": "w"}
@@ -121,12 +121,15 @@ def test_force_saves_first_and_says_how_to_get_it_back(work: Work) -> None:
     assert work.read("data/x.csv") == b"one\n"
     assert work.read("data/set/a.txt") == b"a"
     assert set(done.saved) == {
-        ("data/x.csv", oid_of("mine\n")), ("data/set/a.txt", oid_of("my own")),
-    }  # fmt: skip
+        ("data/x.csv", oid_of("mine\n")),
+        ("data/set/a.txt", oid_of("my own")),
+        ("data/set/own.txt", oid_of("new here")),
+        ("data/set/own.txt", oid_of("new here")),
+    }
     for _, oid in done.saved:
         assert blob_path(work.path(".dvc/cache"), oid).exists()
-    assert done.kept == ("data/set/own.txt",)  # a file more is in nobody's way
-    assert work.read("data/set/own.txt") == b"new here"
+    assert done.kept == ()
+    assert not work.path("data/set/own.txt").exists()  # the folder is what its pointer says
     told = [line for line in heard.notes if "data/x.csv" in line]
     assert len(told) == 1
     command = told[0].partition(": ")[2]
@@ -351,31 +354,3 @@ def test_a_damaged_blob_of_the_cache_is_not_pushed(work: Work) -> None:
     assert blob_path(work.store, oid_of("w")).exists()
     assert work.track().exit_code == 0  # the data itself is as it was
     assert blob_path(work.store, oid_of("one\n")).read_bytes() == b"one\n"
-
-
-# the real tables
-
-
-@pytest.mark.skipif(not REAL.is_dir(), reason=f"the published tables are not here: {REAL}")
-@pytest.mark.parametrize("lane", LANES)
-def test_two_versions_of_the_real_tables(tmp_path: Path, lane: str) -> None:
-    work = made(tmp_path / "repo", lane)
-    commits = {}
-    for version, files in PUBLISHED.items():
-        for name in files:
-            shutil.copyfile(REAL / version / name, work.write(f"data/{name}", b""))
-        done = work.track("data/*.csv")
-        assert not done.errors
-        assert {item.path: item.oid for item in done.tracked} == {
-            f"data/{name}": oid for name, oid in files.items()
-        }
-        commits[version] = work.save(version)
-    assert not work.raw
-    for version, commit in commits.items():
-        clone = cloned(work, tmp_path / version)
-        clone.git("checkout", "--quiet", commit)
-        assert set(clone.pull().restored) == {f"data/{name}" for name in PUBLISHED[version]}
-        for name, oid in PUBLISHED[version].items():
-            assert clone.md5(f"data/{name}") == oid
-        assert clone.status_of().clean
-        assert clone.status == ""

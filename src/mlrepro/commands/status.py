@@ -193,15 +193,15 @@ def _restorable(project: Project, stored: _Stored) -> tuple[bool, list[MlreproEr
         Refused(f"HEAD: {error.message}", error.hint, error.code, path=error.path, commit=head)
         for error in listing.errors
     ]
-    for item in listing.outs:
-        if item.oid and not stored.has(item.oid, None if item.out.is_dir else item.out.size):
-            missing.append(
-                BlobMissing(
-                    f"HEAD cannot be restored: {item.path} ({item.oid}) is not in the store.",
-                    "mlrepro push",
-                    path=item.path,
-                    oid=item.oid,
-                    commit=head,
-                )
-            )
+    missing += [
+        BlobMissing(
+            f"HEAD cannot be restored: {item.path} ({item.oid}) is not in the store.",
+            "mlrepro push",
+            path=item.path,
+            oid=item.oid,
+            commit=head,
+        )
+        for item in listing.outs
+        if item.oid and not stored.has(item.oid, None if item.out.is_dir else item.out.size)
+    ]
     return not missing, missing if stored.usable else []
