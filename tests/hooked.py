@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
 import shutil
 import subprocess
@@ -10,12 +11,17 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import pytest
+
 from building import Repo, Run, blob_path, md5
 
 # Our own hooks alone, or as the `.legacy` ones that a hook framework calls before its own.
 WAYS = ("plain", "pre-commit", "prek")
+# The same for cases in which the way matters least, so that the quick run of all tests stays quick.
+MOSTLY_PLAIN = ("plain", *(pytest.param(way, marks=pytest.mark.slow) for way in WAYS[1:]))
 # A framework alone, which calls us as one of its hooks, in either form.
-ALONE = ("pre-commit: make dvc", "prek: make dvc", "pre-commit: hook", "prek: hook")
+ALONE = ("pre-commit: make dvc", "prek: hook")
+EVERY_ALONE = (*ALONE, "pre-commit: hook", "prek: make dvc")
 
 DATA = "data/x.csv"
 POINTER = "data/x.csv.dvc"
@@ -163,27 +169,29 @@ def copy(way: str, root: Path) -> Hooked:
     return repo
 
 
-_TEMPLATES: dict[str, Path] = {}
 _BASE: list[Path] = []
 
 
 def build_in(base: Path) -> None:
-    """Say where templates are built: a folder of this test run's."""
+    """Say where templates are built: a folder of this test run's, which its workers share."""
     if not _BASE:
-        _BASE.append(base)
+        _BASE.append(base.parent if os.environ.get("PYTEST_XDIST_WORKER") else base)
 
 
 def template(way: str) -> Path:
     """The repository that the tests of one way copy; built once, and moved since then."""
-    if way not in _TEMPLATES:
-        name = way.replace(": ", "-").replace(" ", "-")
-        repo = Hooked(_BASE[0] / f"{name}-first")
-        repo.root.mkdir()
-        repo.git("init", "--quiet", "--template=")
-        _set_up(repo, way)
-        # Where a clone lies is nobody's business: every test works in one that was moved.
-        _TEMPLATES[way] = repo.root.rename(_BASE[0] / name)
-    return _TEMPLATES[way]
+    name = way.replace(": ", "-").replace(" ", "-")
+    built = _BASE[0] / name
+    with open(_BASE[0] / f"{name}.lock", "w", encoding="ascii") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if not built.exists():
+            repo = Hooked(_BASE[0] / f"{name}-first")
+            repo.root.mkdir()
+            repo.git("init", "--quiet", "--template=")
+            _set_up(repo, way)
+            # Where a clone lies is nobody's business: every test works in one that was moved.
+            repo.root.rename(built)
+    return built
 
 
 def _set_up(repo: Hooked, way: str) -> None:
@@ -215,4 +223,15 @@ def pointer_text(oid: str, size: int, name: str) -> str:
     return f"outs:\n- md5: {oid}\n  size: {size}\n  hash: md5\n  path: {name}\n"
 
 
-__all__ = ["ALONE", "DATA", "FIRST", "POINTER", "UNHOOKED", "WAYS", "Hooked", "copy", "md5"]
+__all__ = [
+    "ALONE",
+    "DATA",
+    "EVERY_ALONE",
+    "FIRST",
+    "POINTER",
+    "UNHOOKED",
+    "WAYS",
+    "Hooked",
+    "copy",
+    "md5",
+]

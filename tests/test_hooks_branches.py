@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from hooked import DATA, FIRST, POINTER, Hooked
+from hooked import DATA, FIRST, MOSTLY_PLAIN, POINTER, Hooked
 
 
 def _teammate_committed(hooked: Hooked, tmp_path: Path, **files: str) -> str:
@@ -109,6 +109,7 @@ def _three_commits(hooked: Hooked) -> str:
     return first
 
 
+@pytest.mark.parametrize("hooked", MOSTLY_PLAIN, indirect=True)
 def test_amending_in_the_middle_of_a_rebase(hooked: Hooked) -> None:
     """The data is that of the newest commit all the while."""
     first = _three_commits(hooked)

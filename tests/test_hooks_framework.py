@@ -14,11 +14,12 @@ from pathlib import Path
 
 import pytest
 
-from hooked import POINTER, Hooked
+from hooked import EVERY_ALONE, POINTER, Hooked
 
 AGAIN = "run the same command again"
 
 
+@pytest.mark.parametrize("alone", EVERY_ALONE, indirect=True)
 @pytest.mark.parametrize("flag", ["-am", "-m"])
 def test_data_alone(alone: Hooked, flag: str) -> None:
     alone.edit()
@@ -44,6 +45,7 @@ def test_unstaged_code_stays_unstaged(alone: Hooked) -> None:
     assert alone.read("a.py") == b"one = 2\n"
 
 
+@pytest.mark.parametrize("alone", EVERY_ALONE, indirect=True)
 @pytest.mark.parametrize("again", [False, True], ids=["", "edited again"])
 def test_an_unstaged_pointer_is_refused_with_the_way_out(alone: Hooked, again: bool) -> None:
     alone.leave_pointer_unstaged()
@@ -108,6 +110,7 @@ def test_nothing_changed(alone: Hooked) -> None:
     assert alone.status == " M a.py\n"
 
 
+@pytest.mark.parametrize("alone", EVERY_ALONE, indirect=True)
 def test_run_by_hand_it_has_nothing_to_do(alone: Hooked) -> None:
     """There is no commit then whose pointers could be stale."""
     alone.edit()

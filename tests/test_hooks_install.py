@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from building import read_file_tree
-from hooked import DATA, MAKE_ENTRY, POINTER, Hooked
+from hooked import DATA, MAKE_ENTRY, MOSTLY_PLAIN, POINTER, Hooked
 from mlrepro import install, project as places
 from mlrepro.errors import PathError
 
@@ -272,6 +272,7 @@ def test_another_mlrepro_on_the_path_stands_in(
     assert bare_hooks.is_good(), bare_hooks.explain()
 
 
+@pytest.mark.parametrize("hooked", MOSTLY_PLAIN, indirect=True)
 def test_init_none_and_back(hooked: Hooked) -> None:
     assert hooked.mlrepro("init", "--hooks", "none").exit_code == 0
     assert not list(hooked.path(".git/hooks").glob("*.before-mlrepro"))

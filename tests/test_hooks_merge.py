@@ -60,16 +60,16 @@ def test_a_file_stays_in_conflict_and_the_way_out_is_named(plain: Hooked) -> Non
 
 
 @pytest.mark.parametrize("side", ["ours", "theirs"])
-def test_resolving_to_a_side(hooked: Hooked, side: str) -> None:
-    chosen = dict(zip(("ours", "theirs"), _conflict(hooked), strict=True))[side]
-    done = hooked.mlrepro("resolve", f"--{side}", DATA, "--json")
+def test_resolving_to_a_side(plain: Hooked, side: str) -> None:
+    chosen = dict(zip(("ours", "theirs"), _conflict(plain), strict=True))[side]
+    done = plain.mlrepro("resolve", f"--{side}", DATA, "--json")
     assert done.exit_code == 0, done.stdout
     assert done.json["data"] == {"resolved": [POINTER], "conflicts": []}
-    assert hooked.md5(DATA) == chosen
-    hooked.commits("-m", "merged")
-    assert hooked.is_good(), hooked.explain()
-    assert hooked.git("log", "-1", "--format=%P").stdout.count(" ") == 1
-    assert hooked.status == ""
+    assert plain.md5(DATA) == chosen
+    plain.commits("-m", "merged")
+    assert plain.is_good(), plain.explain()
+    assert plain.git("log", "-1", "--format=%P").stdout.count(" ") == 1
+    assert plain.status == ""
 
 
 def test_resolving_with_data_edited_meanwhile(plain: Hooked) -> None:
@@ -142,24 +142,24 @@ def test_deleted_on_one_side(plain: Hooked, side: str) -> None:
         assert plain.is_good(), plain.explain()
 
 
-def test_a_folder_merges_by_file(hooked: Hooked) -> None:
+def test_a_folder_merges_by_file(plain: Hooked) -> None:
     """One side edits and adds, the other removes and adds: git merge ends clean."""
-    _folder(hooked)
-    _theirs(hooked, **{"images/a": "theirs", "images/new/t": "t"})
-    _commit(hooked, "ours", {"images/b": None, "images/o": "o"})
-    hooked.git("merge", "--no-edit", "theirs")
-    oid = hooked.oid(IMAGES, "HEAD")
-    assert set(_listed(hooked, oid)) == {"a", "c", "o", "new/t"}
-    assert hooked.read("images/a") == b"theirs"
-    assert hooked.read("images/new/t") == b"t"
-    assert not hooked.path("images/b").exists()
-    assert all(hooked.has_blob(one) for one in _listed(hooked, oid).values())
-    assert hooked.status == ""
-    size = sum(hooked.path(f"images/{name}").stat().st_size for name in _listed(hooked, oid))
-    assert f"size: {size}\n  nfiles: 4\n" in hooked.read(IMAGES).decode()
-    hooked.stage()
-    hooked.commits("-m", "readme")
-    assert hooked.oid(IMAGES, "HEAD") == oid
+    _folder(plain)
+    _theirs(plain, **{"images/a": "theirs", "images/new/t": "t"})
+    _commit(plain, "ours", {"images/b": None, "images/o": "o"})
+    plain.git("merge", "--no-edit", "theirs")
+    oid = plain.oid(IMAGES, "HEAD")
+    assert set(_listed(plain, oid)) == {"a", "c", "o", "new/t"}
+    assert plain.read("images/a") == b"theirs"
+    assert plain.read("images/new/t") == b"t"
+    assert not plain.path("images/b").exists()
+    assert all(plain.has_blob(one) for one in _listed(plain, oid).values())
+    assert plain.status == ""
+    size = sum(plain.path(f"images/{name}").stat().st_size for name in _listed(plain, oid))
+    assert f"size: {size}\n  nfiles: 4\n" in plain.read(IMAGES).decode()
+    plain.stage()
+    plain.commits("-m", "readme")
+    assert plain.oid(IMAGES, "HEAD") == oid
 
 
 def test_a_folder_in_which_one_file_was_edited_on_both_sides(plain: Hooked) -> None:

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from building import blob_path
-from hooked import Hooked
+from hooked import MOSTLY_PLAIN, Hooked
 
 FOLDER = "images"
 IMAGES = f"{FOLDER}.dvc"
@@ -39,6 +39,7 @@ def _is_good(repo: Hooked) -> bool:
     return alike and _listed(repo) == here and all(repo.has_blob(oid) for oid in here.values())
 
 
+@pytest.mark.parametrize("hooked", MOSTLY_PLAIN, indirect=True)
 def test_a_folder(hooked: Hooked) -> None:
     """A member edited, one more, one fewer: one commit."""
     _with_folder(hooked)
@@ -137,25 +138,25 @@ def test_a_workspace_folder_that_is_behind(plain: Hooked, tmp_path: Path) -> Non
     assert plain.read("images/a.png") == b"a"
 
 
-def test_several_outputs_in_one_pointer(hooked: Hooked) -> None:
+def test_several_outputs_in_one_pointer(plain: Hooked) -> None:
     outs = ""
     for name in ("one.csv", "two.csv"):
-        path = hooked.write(f"data/{name}", name)
-        outs += f"- md5: {hooked.md5(f'data/{name}')}\n  size: {path.stat().st_size}\n"
+        path = plain.write(f"data/{name}", name)
+        outs += f"- md5: {plain.md5(f'data/{name}')}\n  size: {path.stat().st_size}\n"
         outs += f"  hash: md5\n  path: {name}\n"
-    hooked.write("data/both.dvc", f"outs:\n{outs}")
-    hooked.write(".gitignore", hooked.read(".gitignore") + b"/data/one.csv\n/data/two.csv\n")
-    hooked.git("add", "data/both.dvc", ".gitignore")
-    hooked.commits("-m", "both")
-    assert all(hooked.has_blob(hooked.md5(f"data/{name}")) for name in ("one.csv", "two.csv"))
-    before = hooked.md5("data/two.csv")
-    hooked.write("data/one.csv", "edited")
-    hooked.stage()
-    hooked.commits("-m", "one")
-    text = hooked.git("show", "HEAD:data/both.dvc").stdout
-    assert hooked.md5("data/one.csv") in text and before in text
-    assert hooked.has_blob(hooked.md5("data/one.csv"))
-    assert hooked.status == ""
+    plain.write("data/both.dvc", f"outs:\n{outs}")
+    plain.write(".gitignore", plain.read(".gitignore") + b"/data/one.csv\n/data/two.csv\n")
+    plain.git("add", "data/both.dvc", ".gitignore")
+    plain.commits("-m", "both")
+    assert all(plain.has_blob(plain.md5(f"data/{name}")) for name in ("one.csv", "two.csv"))
+    before = plain.md5("data/two.csv")
+    plain.write("data/one.csv", "edited")
+    plain.stage()
+    plain.commits("-m", "one")
+    text = plain.git("show", "HEAD:data/both.dvc").stdout
+    assert plain.md5("data/one.csv") in text and before in text
+    assert plain.has_blob(plain.md5("data/one.csv"))
+    assert plain.status == ""
 
 
 def test_a_pointer_with_a_users_own_words(plain: Hooked) -> None:

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from building import blob_path, read_file_tree
-from hooked import DATA, FIRST, POINTER, Hooked, pointer_text
+from hooked import DATA, FIRST, MOSTLY_PLAIN, POINTER, Hooked, pointer_text
 
 LARGE = 5_000_001  # bytes; one more than the default limit
 NOWHERE = "0123456789abcdef" * 2
@@ -26,6 +26,7 @@ def test_missing_data_is_no_change(hooked: Hooked) -> None:
     assert hooked.status == ""
 
 
+@pytest.mark.parametrize("hooked", MOSTLY_PLAIN, indirect=True)
 def test_conflict_markers_in_a_pointer(hooked: Hooked) -> None:
     ours, theirs = (pointer_text(oid * 32, 9, "x.csv") for oid in "ab")
     hooked.stage(POINTER, f"<<<<<<< HEAD\n{ours}=======\n{theirs}>>>>>>> theirs\n")
@@ -39,6 +40,7 @@ def test_conflict_markers_in_a_pointer(hooked: Hooked) -> None:
     assert hooked.is_good(), hooked.explain()
 
 
+@pytest.mark.parametrize("hooked", MOSTLY_PLAIN, indirect=True)
 def test_a_large_file_does_not_go_into_git(hooked: Hooked) -> None:
     hooked.write("data/big.bin", b"\0" * LARGE)
     hooked.git("add", "data/big.bin")
@@ -51,6 +53,7 @@ def test_a_large_file_does_not_go_into_git(hooked: Hooked) -> None:
     assert hooked.is_good("data/big.bin")
 
 
+@pytest.mark.parametrize("hooked", MOSTLY_PLAIN, indirect=True)
 def test_tracked_data_does_not_go_into_git(hooked: Hooked) -> None:
     hooked.git("add", "--force", DATA)
     said = hooked.refused("-m", "raw")
@@ -61,6 +64,7 @@ def test_tracked_data_does_not_go_into_git(hooked: Hooked) -> None:
     assert hooked.is_good(), hooked.explain()
 
 
+@pytest.mark.parametrize("hooked", MOSTLY_PLAIN, indirect=True)
 def test_a_pointer_whose_blob_is_nowhere(hooked: Hooked) -> None:
     """Where the data is not here either, nothing can make that commit right."""
     hooked.write("data/lost.csv.dvc", pointer_text(NOWHERE, 9, "lost.csv"))
@@ -73,6 +77,7 @@ def test_a_pointer_whose_blob_is_nowhere(hooked: Hooked) -> None:
     hooked.commits("-m", "readme")
 
 
+@pytest.mark.parametrize("hooked", MOSTLY_PLAIN, indirect=True)
 def test_a_secret_in_the_tracked_config(hooked: Hooked) -> None:
     before = hooked.read(".dvc/config")
     hooked.stage(".dvc/config", before.decode() + "['remote \"s\"']\n    password = hunter2\n")
