@@ -32,6 +32,12 @@ PUBLISHED = {
     },
 }
 
+# What init makes in an empty repository.
+NEW = {
+    ".dvc/.gitignore", ".dvc/config", ".dvcignore", ".gitattributes", ".gitignore",
+    ".pre-commit-config.yaml", "Makefile", "config/config.py",
+}  # fmt: skip
+
 
 class Heard(Reporter):
     """Keeps what a command tells on its way."""

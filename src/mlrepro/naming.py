@@ -238,7 +238,12 @@ def _targets(project: Project, name: str, record: Record) -> list[Target]:
             path=".",
         )
     if name.split("/", maxsplit=1)[0] in (".git", ".dvc"):
-        raise PathError(f"{name} belongs to git or DVC.", code="path-reserved", path=name)
+        raise PathError(
+            f"{name} belongs to git or DVC.",
+            "name a file or folder of your own",
+            code="path-reserved",
+            path=name,
+        )
     if name.endswith(".dvc") and os.path.lexists(project.absolute(name)):
         return _by_pointer(project, name)
     check_name(name)
@@ -313,7 +318,12 @@ def check_name(name: str) -> None:
             path=name,
         )
     if os.path.basename(name) in NOT_DATA:
-        raise PathError(f"{name} is a file of git or DVC.", code="path-reserved", path=name)
+        raise PathError(
+            f"{name} is a file of git or DVC: it belongs into git itself.",
+            f"git add {quoted(name)}",
+            code="path-reserved",
+            path=name,
+        )
 
 
 def _check_kind(project: Project, name: str, item: Tracked | None) -> None:
@@ -332,7 +342,9 @@ def _check_kind(project: Project, name: str, item: Tracked | None) -> None:
     try:
         mode = os.lstat(path).st_mode
     except OSError as error:
-        hint = f"mlrepro pull {quoted(project.show(name))}" if item is not None else ""
+        shown = project.show(name)
+        folder = quoted(os.path.dirname(shown) or ".")
+        hint = f"mlrepro pull {quoted(shown)}" if item is not None else f"ls {folder}"
         raise PathError(
             f"No such file or folder: {project.show(name)}", hint, code="path-missing", path=name
         ) from error

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shlex
 import stat as stat_module
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
@@ -92,6 +93,7 @@ def read_pointers(
             found = list(_outs_of(project, name, seen or git_oid(content), content, pipelines))
         except MlreproError as error:
             error.path = error.path or name
+            error.hint = error.hint or f"git checkout -- {shlex.quote(name)}"
             listing.errors.append(error)
             continue
         for item in found:
@@ -172,7 +174,12 @@ def in_worktree(project: Project, names: Sequence[str] | None = None) -> Listing
             continue  # removed in the worktree: no longer tracked here
         except OSError as error:
             errors.append(
-                PointerError(f"Cannot read {name}: {error.strerror}", code="unreadable", path=name)
+                PointerError(
+                    f"Cannot read {name}: {error.strerror}",
+                    f"ls -ld {shlex.quote(name)}",
+                    code="pointer-unreadable",
+                    path=name,
+                )
             )
         except PointerError as error:
             errors.append(error)
