@@ -133,12 +133,29 @@ PLAIN = (
     "pull --dry-run -y",
     "--verbose pull a --yes",
     "--json --quiet push",
+    "log",
+    "log a --json",
+    "config",
+    "config HEAD",
+    "diff",
+    "diff HEAD~1 HEAD data",
 )
-NOT_PLAIN = ("", "-q", "track -- a", "status a", "track -j 1", "-q -v track", "pull --force", "x")
+NOT_PLAIN = (
+    "",
+    "-q",
+    "track -- a",
+    "status a",
+    "track -j 1",
+    "-q -v track",
+    "pull --force",
+    "x",
+    "log a b",
+)
 
 
 def test_the_plain_parser_agrees_with_the_full_one(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(parser, "registered", lambda: ["track", "push", "pull", "status", "hook"])
+    known = ["track", "push", "pull", "status", "hook", "log", "diff", "config"]
+    monkeypatch.setattr(parser, "registered", lambda: known)
     for line in PLAIN:
         plain = parse_plain(line.split())
         assert plain is not None

@@ -82,7 +82,13 @@ def parse_plain(arguments: list[str]) -> Call | None:
     if "quiet" in given and "verbose" in given:
         return None
     verb, names = words[0], words[1:]
+    if verb in ("log", "config") and len(names) > 1:
+        return None
+    first = names[0] if names else None
     known: dict[str, dict[str, Any]] = {
+        "log": {"path": first},
+        "config": {"revision": first},
+        "diff": {"names": names, "rows": False, "key": None, "markdown": False},
         "track": {"paths": names},
         "push": {"revisions": names, "all_commits": False},
         "pull": {"paths": names, "force": False},
