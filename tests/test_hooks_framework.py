@@ -130,3 +130,21 @@ def test_without_a_home(alone: Hooked) -> None:
     code, said = alone.bare_git("commit", "-m", "readme", env=env)
     assert code == 1 and f"git add {POINTER}" in said
     assert alone.read("a.py") == b"one = 2\n"
+
+
+@pytest.mark.parametrize("name", ["data/Größe.csv", 'data/a "b".csv', "data/x b/y.csv"])
+def test_a_name_that_git_quotes_is_found_in_the_patch(alone: Hooked, name: str) -> None:
+    alone.write(name, "one")
+    assert alone.mlrepro("track", name).exit_code == 0
+    alone.commits("-m", "one more")
+    alone.write(name, "two")
+    assert alone.mlrepro("track", name).exit_code == 0
+    alone.git("reset", "--quiet")
+    alone.write("a.py", "one = 2\n")
+    alone.stage()
+    assert "git add" in alone.refused("-m", "readme")
+    assert alone.read("a.py") == b"one = 2\n"
+    alone.git("add", f"{name}.dvc")
+    alone.commits("-m", "readme")
+    assert alone.is_good(name), alone.explain(name)
+    assert alone.status == " M a.py\n"

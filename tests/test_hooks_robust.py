@@ -268,3 +268,27 @@ def test_ours_can_be_told_to_be_quiet(plain: Hooked) -> None:
     assert not plain.is_good()
     done = plain.mlrepro("hook", "merge-pointer", env=quiet)
     assert done.exit_code == 2
+
+
+def test_line_ends_that_git_converts(plain: Hooked) -> None:
+    """As on a disk that is shared with Windows: the pointer's text here is not what is staged."""
+    plain.git("config", "core.autocrlf", "true")
+    plain.path(POINTER).unlink()
+    plain.git("checkout", "--", POINTER)
+    assert b"\r\n" in plain.read(POINTER)
+    plain.edit()
+    plain.stage()
+    plain.commits("-m", "readme")
+    assert plain.oid(POINTER, "HEAD") == plain.oid(POINTER, ":0") == plain.md5(DATA)
+    assert "\r" not in plain.git("show", f"HEAD:{POINTER}").stdout
+    assert plain.status == ""
+
+
+@pytest.mark.parametrize("locale", ["C", "POSIX"])
+def test_a_locale_that_knows_only_ascii(plain: Hooked, locale: str) -> None:
+    name = "data/Größe.csv"
+    plain.write(name, name)
+    assert plain.mlrepro("track", name).exit_code == 0
+    plain.write(name, "edited")
+    plain.commits("-m", "edited", env={"LC_ALL": locale, "LANG": locale})
+    assert plain.is_good(name), plain.explain(name)

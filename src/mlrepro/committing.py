@@ -58,6 +58,13 @@ def is_by_hand(environ: Mapping[str, str]) -> bool:
     return environ.get("PRE_COMMIT") == "1" and not environ.get("GIT_INDEX_FILE")
 
 
+def is_in_hook(project: Project, environ: Mapping[str, str]) -> bool:
+    """Whether a person's command was started by a commit: through a framework, or a plain hook."""
+    if environ.get("PRE_COMMIT") == "1":
+        return True
+    return bool(environ.get("GIT_INDEX_FILE")) and not current(project, environ).is_foreign
+
+
 def would_be_empty(project: Project, index: str, *, staged: bool) -> bool:
     """Whether git has decided that there is nothing to commit, and will not look again after us.
 
@@ -165,9 +172,17 @@ def stashed_names(environ: Mapping[str, str]) -> set[str]:
                 text = file.read()
         except OSError:
             continue
-        for match in re.finditer(rb'^diff --git "?a/(.*?)"? "?b/(.*?)"?$', text, re.MULTILINE):
-            names.update(os.fsdecode(name) for name in match.groups())
+        heads = re.findall(rb"^diff --git (.*)$", text, re.MULTILINE)
+        names.update(os.fsdecode(_name_in_patch(head)) for head in heads)
     return names
+
+
+def _name_in_patch(head: bytes) -> bytes:
+    """The file of ``a/NAME b/NAME``, as git writes it: in quotes where a byte of it is unusual."""
+    if not head.startswith(b'"'):
+        return head[2 : (len(head) - 1) // 2]  # the same name twice, so that blanks do not matter
+    quoted = head[1 : (len(head) - 1) // 2 - 1]
+    return quoted.decode("unicode_escape").encode("latin-1")[2:]
 
 
 def _patches(environ: Mapping[str, str]) -> list[str]:

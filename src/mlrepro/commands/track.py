@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from mlrepro import (
     capture,
+    committing,
     durable,
     foresight,
     git,
@@ -73,8 +74,8 @@ def run(project: Project, paths: Sequence[str], options: Options) -> TrackResult
     the result, and the others are served.
     """
     naming.require_dvc(project)
-    if not paths and os.environ.get("PRE_COMMIT") == "1" and not options.dry_run:
-        # `make dvc` as a hook framework calls it: the rules of a commit hold, not those of a user
+    if not paths and committing.is_in_hook(project, os.environ) and not options.dry_run:
+        # `make dvc` as a hook calls it: the rules of a commit hold, not those of a user
         # who asks for every edit to be taken.
         hooked = precommit.run(project, options)
         again = [Refused(hooked.again, code="commit-again")] if hooked.again else []
