@@ -139,6 +139,11 @@ class Hooked(Repo):
         named = {self.oid(pointer, "HEAD"), self.oid(pointer, ":0"), self.oid(pointer)}
         return named == {self.md5(name)} and self.has_blob(self.md5(name))
 
+    def untouched(self, name: str) -> tuple[int, int, int]:
+        """What is the same for as long as nobody writes to a file: its inode, time and size."""
+        now = self.path(name).stat()
+        return now.st_ino, now.st_mtime_ns, now.st_size
+
     def explain(self, name: str = DATA) -> str:
         """What an assertion on ``is_good`` has to show."""
         pointer = name + ".dvc"

@@ -9,9 +9,10 @@ from typing import Any
 
 import working
 from building import blob_path
-from mlrepro.commands import checkout, mv, restore, untrack, verify
+from mlrepro.commands import checkout, gc, mv, restore, untrack, verify
 from mlrepro.errors import MlreproError
 from mlrepro.result import Options
+from mlrepro.store import Store
 
 ONE, TWO, THREE = "id,value\n1,one\n", "id,value\n1,one\n2,two\n", "id,value\n3,three\n"
 FIRST = {"data/x.csv": ONE, "models/a.bin": "a1", "models/b.bin": "b1", "models/deep/c.bin": "c1"}
@@ -46,6 +47,16 @@ class Past(working.Work):
 
     def untrack(self, *paths: str, cwd: str = ".", **given: Any) -> untrack.UntrackResult:
         return untrack.run(self.project(cwd), list(paths), Options(**given))
+
+    def gc(
+        self, keep_last: int | None = None, empty_trash: bool = False, **given: Any
+    ) -> gc.GcResult:
+        options = Options(**{"yes": True, **given})
+        return gc.run(self.project(), keep_last, empty_trash, options)
+
+    def blobs(self, place: Path | None = None) -> set[str]:
+        """The oids of all blobs of the store, or of ``place``."""
+        return set(Store(str(place or self.store)).list_oids())
 
     def has(self, tree: dict[str, str]) -> bool:
         """Whether the data below ``data`` and ``models`` is exactly this, and nothing else."""

@@ -263,12 +263,11 @@ def test_missing_blobs_are_named_and_the_rest_is_brought(work: Past) -> None:
 @pytest.mark.parametrize("times", [2, pytest.param(25, marks=pytest.mark.slow)])
 def test_back_and_forth_leaves_no_trace(work: Past, times: int) -> None:
     def sizes() -> dict[str, int]:
-        found = {
+        return {
             name: len(content)
             for name, (_, content) in working.snapshot(work.root).items()
             if ".git/logs" not in name and name != "<index>"
         }
-        return found
 
     for rev in ("one", "main"):
         work.checkout(rev)

@@ -8,8 +8,8 @@ import sys
 from typing import TYPE_CHECKING
 
 import pytest
-from fake_commands import NOTHING_STORED, Commands
 
+from fake_commands import NOTHING_STORED, Commands
 from mlrepro import cli, parser
 from mlrepro.call import parse_plain
 

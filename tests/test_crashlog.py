@@ -7,8 +7,8 @@ import re
 from pathlib import Path
 
 import pytest
-from fake_commands import Commands
 
+from fake_commands import Commands
 from mlrepro import cli, crashlog
 
 SECRETS = (

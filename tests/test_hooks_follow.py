@@ -173,9 +173,9 @@ def test_a_checkout_of_single_files_brings_nothing(plain: Hooked) -> None:
 def test_nothing_is_said_where_nothing_changed(plain: Hooked) -> None:
     for command in (("switch", "-c", "other"), ("switch", "main"), ("checkout", "HEAD~0")):
         assert "mlrepro" not in plain.git(*command).stderr
-    before = plain.path(DATA).stat()
+    before = plain.untouched(DATA)
     plain.git("switch", "main")
-    assert plain.path(DATA).stat() == before
+    assert plain.untouched(DATA) == before
 
 
 def test_bisecting(plain: Hooked) -> None:

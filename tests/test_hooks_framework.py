@@ -100,12 +100,11 @@ def test_after_a_refusal_another_commit_is_not_stale(alone: Hooked) -> None:
 
 
 def test_nothing_changed(alone: Hooked) -> None:
-    before = alone.path(POINTER).stat()
+    before = alone.untouched(POINTER)
     alone.stage()
     alone.write("a.py", "one = 2\n")
     alone.commits("-m", "readme")
-    after = alone.path(POINTER).stat()
-    assert (after.st_mtime_ns, after.st_ino) == (before.st_mtime_ns, before.st_ino)
+    assert alone.untouched(POINTER) == before
     assert alone.changed_in() == ["README.md"]
     assert alone.status == " M a.py\n"
 

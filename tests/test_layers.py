@@ -76,7 +76,15 @@ def test_a_commit_without_changed_data_loads_almost_nothing() -> None:
 @pytest.mark.parametrize("name", FAST)
 def test_importing_does_nothing(name: str) -> None:
     """No process, no thread, no socket, no file written, merely because of an import."""
-    assert _probe(f"mlrepro.{name}", options=("-I", "-B"))["done"] == []
+    seen = _probe(f"mlrepro.{name}", options=("-I", "-B"))
+    assert seen["done"] == []
+    ours = sys.stdlib_module_names | {"mlrepro"}
+    assert [module for module in seen["loaded"] if module.partition(".")[0] not in ours] == []
+
+
+def test_dvc_is_imported_only_once_it_is_asked() -> None:
+    seen = _probe("mlrepro.cli", "mlrepro.dvc", options=("-I", "-B"))
+    assert [module for module in seen["loaded"] if module.partition(".")[0] == "dvc"] == []
 
 
 def test_rings_name_modules_that_exist() -> None:

@@ -6,11 +6,11 @@ import json
 
 import pytest
 from hypothesis import assume, given, strategies as st
-from pointer_cases import ODD_NAMES, OID, OTHER, names, odd_oids
 
 from mlrepro import pointer
 from mlrepro.errors import PointerError
 from mlrepro.pointer import Member
+from pointer_cases import ODD_NAMES, OID, OTHER, names, odd_oids
 
 relpaths = st.lists(names, min_size=1, max_size=3).map("/".join)
 

@@ -5,10 +5,10 @@ from __future__ import annotations
 import dataclasses
 
 from hypothesis import given, strategies as st
-from pointer_cases import ODD_NAMES, OID, OTHER, dumps, loads, names, oids
 
 from mlrepro import pointer
 from mlrepro.pointer import Out, Pointer
+from pointer_cases import ODD_NAMES, OID, OTHER, dumps, loads, names, oids
 
 
 @given(

@@ -6,11 +6,11 @@ import json
 
 import pytest
 from hypothesis import assume, given, strategies as st
-from pointer_cases import OID, OTHER, loads
 
 from mlrepro import pointer
 from mlrepro.errors import PointerError, PointerUnknown
 from mlrepro.pointer import Member, Out, Pointer
+from pointer_cases import OID, OTHER, loads
 
 
 @pytest.mark.parametrize(

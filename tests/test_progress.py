@@ -9,6 +9,7 @@ import threading
 from typing import TYPE_CHECKING
 
 import pytest
+
 from fake_commands import NOTHING_STORED, Commands
 
 if TYPE_CHECKING:

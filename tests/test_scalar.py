@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import pytest
 from hypothesis import example, given, strategies as st
-from pointer_cases import dumps, loads, texts
 
 from mlrepro import scalar
 from mlrepro.errors import PointerUnknown
+from pointer_cases import dumps, loads, texts
 
 
 @pytest.mark.parametrize(("key", "indent"), [("path", 2), ("wdir", 0)])

@@ -10,6 +10,7 @@ import subprocess
 from typing import TYPE_CHECKING
 
 import pytest
+
 from fake_commands import NOTHING_STORED, Commands
 
 if TYPE_CHECKING:

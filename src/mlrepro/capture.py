@@ -158,9 +158,7 @@ def _save_files(
 ) -> None:
     by_path = {item.path: item for item in wanted}
     hash_only = {
-        path
-        for path in by_path
-        if _seems_touched(project, path, record.entries.get(path))
+        path for path in by_path if _seems_touched(project, path, record.entries.get(path))
     }
     proven = _proven(project, set(by_path) - hash_only, record, target.cache, store)
     looked_at = worktree.examine(project, sorted(hash_only | proven), record, options)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import socket
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -32,7 +31,7 @@ class Clone:
     @property
     def is_elsewhere(self) -> bool:
         """Whether another machine has it, so that it cannot be looked at from here."""
-        return self.host != socket.gethostname()
+        return self.host != os.uname().nodename
 
 
 def folder(store: Store) -> str:
@@ -66,7 +65,7 @@ def register(project: Project, store: Store) -> None:
         own = os.urandom(16).hex()
         os.makedirs(os.path.dirname(own_file), exist_ok=True)
         durable.write_atomic(own_file, f"{own}\n".encode())
-    text = f"{_MARK}\n{socket.gethostname()}\n{project.common_dir}\n"
+    text = f"{_MARK}\n{os.uname().nodename}\n{project.common_dir}\n"
     durable.make_folders(folder(store), store.root)
     durable.write_atomic(os.path.join(folder(store), own), text.encode("utf-8", "surrogateescape"))
 
@@ -81,7 +80,7 @@ def _is_another(entry: Clone, own: str, project: Project) -> bool:
 def _read(file: str) -> Clone:
     lines = _text(file).split("\n")
     if len(lines) < 4 or lines[0] != _MARK or not os.path.isabs(lines[2]):
-        return Clone(file, socket.gethostname(), "")
+        return Clone(file, os.uname().nodename, "")
     return Clone(file, lines[1], lines[2])
 
 

@@ -245,9 +245,7 @@ def _read(path: str) -> bytes | None:
         return None
 
 
-def _restated(
-    project: Project, name: str, staged: str, saved: Sequence[Saved]
-) -> bytes | None:
+def _restated(project: Project, name: str, staged: str, saved: Sequence[Saved]) -> bytes | None:
     """The staged text of a pointer with the new hashes; None where it is not a plain one."""
     text = git.blobs(project, [staged]).get(staged)
     if text is None:

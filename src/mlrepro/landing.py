@@ -21,6 +21,14 @@ _TRIES = 5
 _FRESH_NS = 60_000_000_000
 
 
+def _renew(path: str, about: os.stat_result) -> None:
+    """Give a blob that is to be used again a new ctime: ``gc`` leaves alone what is new."""
+    try:
+        os.utime(path, ns=(about.st_atime_ns, about.st_mtime_ns), follow_symlinks=False)
+    except OSError:
+        pass  # another user's blob: it is looked for again when a pointer to it is committed
+
+
 class Target:
     """A store that blobs are put into, and its temporary files. ``shares``: as hard links."""
 
@@ -164,6 +172,8 @@ class Landing:
         if time.time_ns() - about.st_ctime_ns < _FRESH_NS:
             with self._guard:
                 target.fresh.append(target.store.path(oid))
+        else:
+            _renew(target.store.path(oid), about)
         return False
 
     def _is_right(

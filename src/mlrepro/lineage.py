@@ -128,6 +128,30 @@ def _number(found: Lineage, raw: bytes) -> tuple[int, dict[bytes, int]] | None:
     return len(found.names) - 1, {}
 
 
+def of_trees(fields: Sequence[bytes]) -> Lineage:
+    """The versions in git's raw listing of whole trees (``diff-tree`` against the empty one)."""
+    found = Lineage(commits=[b""], parents=[b""])
+    known: dict[tuple[bytes, bytes], int] = {}
+    numbers: dict[bytes, tuple[int, dict[bytes, int]] | None] = {}
+    at = 0
+    while at < len(fields) - 1:
+        about, raw = fields[at].rpartition(b"\n")[2], fields[at + 1]
+        words = about.split(b" ")
+        at += 2
+        blob = words[3]
+        if (raw, blob) in known or words[1] == _SUBMODULE:
+            continue
+        if raw not in numbers:
+            numbers[raw] = _number(found, raw)
+        number = numbers[raw]
+        if number is not None:
+            known[raw, blob] = len(found)
+            found.blob_of.append(blob)
+            found.name_of.append(number[0])
+            found.commit_of.append(0)
+    return found
+
+
 def holding(project: Project, lineage: Lineage, versions: Collection[int]) -> set[int]:
     """The commits (by number) in whose tree there is any of these versions.
 

@@ -70,9 +70,7 @@ def expand(project: Project, typed: Sequence[str]) -> tuple[list[str], list[Mlre
             if patterns.is_pattern(item) and not os.path.lexists(itself):
                 found = _globbed(project, os.path.join(glob.escape(project.cwd), item))
                 if not found:
-                    raise PathError(
-                        f"Nothing matches {item}", "ls", code="path-missing", path=item
-                    )
+                    raise PathError(f"Nothing matches {item}", "ls", code="path-missing", path=item)
                 names.update(dict.fromkeys(found))
             else:
                 names[relative(project, item)] = None

@@ -57,9 +57,7 @@ def run(project: Project, options: Options) -> HookResult:
     if found.errors:
         return HookResult(errors=tuple(found.errors), notes=tuple(found.notes))
     standing = {
-        item.path: item.oid
-        for item in found.listing.outs
-        if item.pointer not in found.changed
+        item.path: item.oid for item in found.listing.outs if item.pointer not in found.changed
     }
     settled = threeway.settle(project, record, standing)
     target = remote.located(project, os.environ)

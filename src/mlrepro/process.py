@@ -90,9 +90,7 @@ def run_shown(
     """
     merged = {**os.environ, **env} if env else None
     try:
-        return subprocess.run(
-            list(argv), cwd=cwd, env=merged, input=input, check=False
-        ).returncode
+        return subprocess.run(list(argv), cwd=cwd, env=merged, input=input, check=False).returncode
     except FileNotFoundError as error:
         raise MlreproError(
             f"{argv[0]} is not installed, or not on the PATH.", code="program-missing"

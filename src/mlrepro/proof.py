@@ -44,7 +44,7 @@ class Proof:
     ``needed``: every blob by its oid, with a version that needs it; ``bytes``: of all that are
     there; ``bad``: the versions that cannot be restored; ``gaps``: (oid, reason) → (the oldest
     version that needs it, path seen from its pointer, what else there is to say); ``unreadable``:
-    version → why.
+    version → why; ``unlisted``: the folders whose listing cannot be read, with such a version.
     """
 
     needed: dict[str, int] = field(default_factory=dict)
@@ -52,6 +52,7 @@ class Proof:
     bad: set[int] = field(default_factory=set)
     gaps: dict[tuple[str, str], tuple[int, str, str]] = field(default_factory=dict)
     unreadable: dict[int, str] = field(default_factory=dict)
+    unlisted: dict[str, int] = field(default_factory=dict)
 
 
 def is_shallow(project: Project) -> bool:
@@ -229,7 +230,10 @@ class _Prover:
         known = self._folders.get(oid)
         if known is not None:
             return known
-        members, reason, why = self._members(oid)
+        listed, reason, why = self._members(oid)
+        members = listed or ()
+        if listed is None:
+            self.proof.unlisted[oid] = version
         if reason:
             self._gap(version, oid, reason, path, why)
         whole = not reason and oid in self._present and oid not in self._corrupt
@@ -244,7 +248,7 @@ class _Prover:
         self._folders[oid] = whole
         return whole
 
-    def _members(self, oid: str) -> tuple[Sequence[pointer.Member], str, str]:
+    def _members(self, oid: str) -> tuple[Sequence[pointer.Member] | None, str, str]:
         """What a listing names; why, if so, it cannot be read from the store, and more of it."""
         reason = ""
         for place in (self._store, self._cache):
@@ -257,8 +261,8 @@ class _Prover:
             try:
                 return pointer.parse_listing(data, oid), reason, ""
             except MlreproError as error:
-                return (), BAD, error.message
-        return (), reason, ""
+                return None, BAD, error.message
+        return None, reason, ""
 
 
 def _read(place: Store, oid: str) -> bytes | None:

@@ -176,7 +176,18 @@ def usable(project: Project, remote: Remote, *, write: bool = True) -> Store | N
         return remote.store
     store_id = remote.store.read_id() or remote.store.create()
     remember(project, remote.store, store_id)
+    register(project, remote.store)
     return remote.store
+
+
+def register(project: Project, store: Store) -> None:
+    """Leave this clone's name in the store, so that ``gc`` in another one asks what it needs."""
+    from mlrepro import clones
+
+    try:
+        clones.register(project, store)
+    except OSError:
+        pass  # a store that we may only read from: its owner sees to it
 
 
 def located(project: Project, environ: Mapping[str, str], *, write: bool = True) -> Remote:

@@ -19,7 +19,7 @@ ROWS = 5  # changed rows shown
 CELL = 40  # characters shown of a cell
 VALUE = 80  # characters shown of a value
 
-_QUOTED = frozenset(" ,;\"\n\r\t")  # in a cell: without quotes its ends could not be seen
+_QUOTED = frozenset(' ,;"\n\r\t')  # in a cell: without quotes its ends could not be seen
 NOTHING = "-"  # stands for what one side does not have
 
 

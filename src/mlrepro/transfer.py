@@ -257,6 +257,7 @@ def fetch(
                 errors.append(error)
         blobs, lost = expand(needs, [cache])
         return lost + [need for need in blobs if not cache.has(need.oid, need.size)]
+    remote.register(project, store)
     cache.create()
     blobs, lost = expand(needs, [cache, store])
     missing, to_copy = list(lost), []

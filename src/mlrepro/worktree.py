@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 from mlrepro import dvcignore, engine, folder, git, index, legacy, pointer
 from mlrepro.errors import MlreproError, PathError, PointerError, PointerUnknown
+from mlrepro.pointer import Out
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
@@ -32,7 +33,7 @@ class Tracked:
 
     path: str
     pointer: str
-    out: pointer.Out
+    out: Out
     seen: str
     plain: bool
 
@@ -84,7 +85,7 @@ def read_pointers(
 ) -> Listing:
     """Parse pointers: (name, git object or "", text) each. One that is bad is named, not raised.
 
-    ``pipelines``: the ``dvc.yaml`` that goes with each ``dvc.lock``, where it is not the worktree's.
+    ``pipelines``: the ``dvc.yaml`` that goes with each ``dvc.lock``, if not the worktree's.
     """
     listing = Listing()
     taken: dict[str, str] = {}
@@ -123,9 +124,9 @@ def _outs_of(
 
         base = os.path.dirname(name)
         text = _pipeline(project, base) if pipelines is None else pipelines.get(name, b"")
-        for out in dvc.lock_outs(content, name, text):
-            found = pointer.Out(out.path, out.oid, out.size, out.nfiles, out.isexec, out.legacy)
-            yield Tracked(os.path.normpath(os.path.join(base, out.path)), name, found, seen, False)
+        for one in dvc.lock_outs(content, name, text):
+            found = Out(one.path, one.oid, one.size, one.nfiles, one.isexec, one.legacy)
+            yield Tracked(os.path.normpath(os.path.join(base, one.path)), name, found, seen, False)
         return
     try:
         parsed = pointer.parse(content, name)
@@ -313,7 +314,7 @@ def examine(
             continue
         entry = record.entries.get(path)
         if stat_module.S_ISDIR(now.st_mode):
-            _examine_folder(project, data, record, options)
+            _examine_folder(project, data, options)
         elif entry is not None and entry.oid and entry.is_unchanged(now):
             data.oid, data.size, data.stat = entry.oid, entry.size, now
             data.isexec = bool(now.st_mode & 0o111)
@@ -398,7 +399,7 @@ def check_folder(path: str, found: folder.Walk, left_out: set[str]) -> None:
             )
 
 
-def _examine_folder(project: Project, data: Data, record: index.Record, options: Options) -> None:
+def _examine_folder(project: Project, data: Data, options: Options) -> None:
     try:
         plan = plan_folder(project, data.path)
         members = dict(plan.known)

@@ -203,13 +203,14 @@ def _remember(project: Project, record: index.Record, item: Tracked, path: str, 
             now = os.lstat(project.absolute(path))
         except OSError:
             now = None
-        was = entry.stat.split(" ")
-        if now is not None and index.stat_key(now).split(" ")[:2] == was[:2]:
-            if index.stat_key(now).split(" ")[3:] == was[3:] and not _was_racy(entry):
-                entry.hashed(entry.oid, entry.size, now, began)
+        if now is not None and _is_same(entry, now):
+            entry.hashed(entry.oid, entry.size, now, began)
     index.save(project.state_dir, [entry], [item.path])
 
 
-def _was_racy(entry: index.Entry) -> bool:
-    _, mtime, ctime, _, _ = entry.stat.split(" ")
-    return index.is_racy(int(mtime), int(ctime), entry.began_ns)
+def _is_same(entry: index.Entry, now: os.stat_result) -> bool:
+    """Whether a file is as it was recorded but for its ctime, and was proven to be so."""
+    size, mtime, ctime, inode, device = entry.stat.split(" ")
+    same = f"{now.st_size} {now.st_mtime_ns} {now.st_ino} {now.st_dev}"
+    racy = index.is_racy(int(mtime), int(ctime), entry.began_ns)
+    return same == f"{size} {mtime} {inode} {device}" and not racy
