@@ -156,7 +156,10 @@ def oid_of(content: str | bytes) -> str:
 
 
 def snapshot(root: Path) -> dict[str, tuple[int, bytes]]:
-    """Mode and bytes of everything below ``root``, .git too; of git's index what it lists."""
+    """Mode and bytes of everything below ``root``, .git too; of git's index what it lists.
+
+    Without the list of clones that a store keeps: a copied repository enters itself there.
+    """
     found: dict[str, tuple[int, bytes]] = {}
     for folder, folders, files in os.walk(root):
         for name in (*folders, *files):
@@ -168,7 +171,8 @@ def snapshot(root: Path) -> dict[str, tuple[int, bytes]]:
                 content = path.read_bytes()
             else:
                 content = b""
-            found[os.path.relpath(path, root)] = (about.st_mode, content)
+            if not folder.endswith(".mlrepro/clones"):
+                found[os.path.relpath(path, root)] = (about.st_mode, content)
     listed = building.git(root, "ls-files", "--stage", "-z", check=False)
     found["<index>"] = (0, os.fsencode(listed.stdout))
     return found

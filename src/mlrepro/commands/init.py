@@ -256,6 +256,7 @@ def _store(work: Scaffold, target: Remote, *, explicit: bool) -> None:
         )
     fresh = not os.path.isdir(target.store.root)
     remote.remember(project, target.store, target.store.create())
+    remote.register(project, target.store)
     remote.located(project, os.environ)
     if target.found_in == "main":
         _exclude(project, os.path.relpath(target.store.root, project.main_root))
