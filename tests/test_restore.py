@@ -23,8 +23,12 @@ def work(tmp_path: Path, tmp_path_factory: pytest.TempPathFactory) -> Past:
 
 
 def without_dvc(work: Past) -> dict[str, bytes | None]:
-    """All files of the worktree but those below .dvc."""
-    return {n: text for n, text in read_file_tree(work.root).items() if not n.startswith(".dvc/")}
+    """All files of the worktree but those below .dvc, and the store's list of its clones."""
+    return {
+        name: text
+        for name, text in read_file_tree(work.root).items()
+        if not name.startswith(".dvc/") and "/.mlrepro/clones/" not in name
+    }
 
 
 def test_a_file_goes_back_and_the_rest_stays(work: Past) -> None:
