@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.metadata
 import os
 import sys
 from pathlib import Path
@@ -137,3 +138,17 @@ def alone(
 def _copied(way: str, tmp_path: Path, factory: pytest.TempPathFactory) -> Hooked:
     hooked_repositories.build_in(factory.getbasetemp())
     return hooked_repositories.copy(way, tmp_path / "repo")
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Leave the comparisons with DVC out where DVC is older than the one that is the oracle.
+
+    What it writes into ignore files, and how it reads them, was mended since.
+    """
+    version = importlib.metadata.version("dvc").split(".")
+    if (int(version[0]), int(version[1])) >= (3, 66):
+        return
+    reason = f"compares with DVC 3.66 and newer; this is {'.'.join(version)}"
+    for item in items:
+        if item.path.name.startswith("test_oracle"):
+            item.add_marker(pytest.mark.skip(reason=reason))
