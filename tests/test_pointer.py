@@ -83,6 +83,7 @@ def test_names_that_dvc_cannot_read_back_are_written_so_that_it_can(dvc_repo):
     assert "up to date" in dvc_repo.dvc("status").stdout
 
 
+@pytest.mark.oracle
 def test_kinds_of_data_and_their_changes_as_dvc_writes_them(dvc_repo):
     repo = dvc_repo.root
     (repo / "plain").write_bytes(b"x\n")
