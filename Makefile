@@ -23,7 +23,7 @@ STALE = stale
 endif
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-slow test-all lint fmt bench bench-quick dvc lock clean stale
+.PHONY: help demo test test-slow test-all reliability lint fmt bench bench-quick dvc lock clean stale
 
 help:       ## show this
 	@sed -n 's/^\([a-z-]*:\)[^#]*## /\1 /p' Makefile | while IFS=: read -r name what; do \
@@ -40,6 +40,9 @@ test-slow: $(READY)   ## the others
 
 test-all: $(READY)    ## all tests
 	$(PYTEST) $(ARGS)
+
+reliability: $(READY) ## try what goes wrong, and write down in docs/ how often it was survived
+	$(PYTEST) --reliability docs/reliability.md $(ARGS)
 
 lint: $(READY)        ## style, types, and who may import whom
 	$(BIN)/ruff check .

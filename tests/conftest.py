@@ -15,6 +15,7 @@ from building import Repo
 from hooked import Hooked
 
 ROOT = Path(__file__).resolve().parent.parent
+pytest_plugins = ["reliability"]
 
 # No deadline: no test may depend on how busy the machine is. `--hypothesis-profile thorough` digs.
 _CALM = settings(deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
