@@ -15,6 +15,9 @@ BIN    = $(VENV)/bin
 READY  = $(VENV)/ready
 FIND   = sh tools/find-python $(if $(PYTHON),"$(PYTHON)")
 PYTEST = $(BIN)/python -m pytest --numprocesses $(WORKERS) --maxprocesses 4 --dist worksteal
+# Where the quick tests have their repositories: in memory, where there is a disk of it with room,
+# since half of their time would be spent waiting for flushes. The slow ones use a real disk.
+MEMORY = $$(df -Pk /dev/shm 2>/dev/null | awk 'NR == 2 && $$4 > 4000000 { print "/dev/shm" }')
 
 # An environment that was moved, or whose interpreter is gone, is not ready however new it is.
 IS_READY := $(shell test -x "$(BIN)/python" && head -n 1 "$(READY)" 2>/dev/null)
@@ -33,7 +36,7 @@ demo: $(READY)        ## watch a commit come back, byte for byte, in a repositor
 	@$(BIN)/python tools/demo.py
 
 test: $(READY)        ## the tests that take minutes at most (ARGS='-k word' for some of them)
-	$(PYTEST) -m 'not slow' $(ARGS)
+	PYTEST_DEBUG_TEMPROOT="$(MEMORY)" $(PYTEST) -m 'not slow' $(ARGS)
 
 test-slow: $(READY)   ## the others
 	$(PYTEST) -m slow $(ARGS)

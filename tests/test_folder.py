@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 from hypothesis import given, settings, strategies as st
 
-from mlrepro import folder, index
+from mlrepro import folder, glance, index
 
 LATER = 10**10  # ns
 ZERO, ONE = "0" * 32, "1" * 32
@@ -80,6 +80,7 @@ def test_every_file_is_listed_in_order(
         rows += [now.st_size, now.st_mtime_ns, now.st_ctime_ns, now.st_ino, now.st_dev]
     assert list(found.numbers) == rows
     assert found.size() == sum(rows[::5])
+    assert folder.walk(str(root), "data", stats=False).names == expected
 
 
 def test_what_is_no_plain_file(root: Path) -> None:
@@ -153,11 +154,42 @@ def test_rules_of_every_level_above(root: Path) -> None:
 # compared
 
 
+def glanced(root: Path, tree: folder.Tree) -> bool:
+    """What the hook finds out, which is the same by one process and by several."""
+    found = set()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(glance, "_cores", lambda: 3)
+        for files in (1, 1000):
+            patch.setattr(glance, "WORTH_A_FORK", files)
+            found.add(glance.is_same(str(root), tree))
+    assert len(found) == 1
+    return found.pop()
+
+
+def test_each_process_sees_the_changes_of_its_part(
+    root: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(glance, "_cores", lambda: 3)
+    monkeypatch.setattr(glance, "WORTH_A_FORK", 3)
+    data = made(root, *(f"{number}" for number in range(9)), "odd/.git/x", "z")
+    tree = hashed(root)
+    for name in tree.names:
+        assert glance.is_same(str(root), tree)
+        about = (data / name).stat()
+        os.utime(data / name, ns=(about.st_atime_ns, about.st_mtime_ns - 1))
+        assert not glance.is_same(str(root), tree), name
+        tree = hashed(root)
+    with pytest.raises(ChildProcessError):  # none is left behind
+        os.waitpid(-1, os.WNOHANG)
+
+
 def test_untouched_is_the_same(root: Path) -> None:
-    made(root, "a", "sub/b")
+    made(root, "a", "sub/b", "c/.git/x")
+    (root / "data/pipe").symlink_to("a")
     tree = hashed(root)
     found = walked(root)
     assert tree.is_same(found)
+    assert glanced(root, tree)
     assert list(tree.unchanged(found)) == ["a", "sub/b"]
 
 
@@ -203,6 +235,7 @@ def test_every_change_is_seen(
     change(data)
     found = walked(root)
     assert not tree.is_same(found)
+    assert not glanced(root, tree)
     assert list(tree.unchanged(found)) == left
     assert tree.unchanged(found)["sub/b"] == "02" * 16
 
@@ -213,7 +246,7 @@ def test_what_was_written_as_hashing_began_is_not_believed(root: Path) -> None:
     newest = max(walked(root).numbers[2::5])
     for later, believed in ((0, False), (index.TICK_NS, False), (LATER, True)):
         tree = hashed(root, began_ns=newest + later)
-        assert tree.is_same(walked(root)) is believed
+        assert tree.is_same(walked(root)) is glanced(root, tree) is believed
         assert bool(tree.unchanged(walked(root))) is believed
 
 

@@ -49,11 +49,13 @@ class Walk:
         return sum(self.numbers[::NUMBERS])
 
 
-def walk(root: str, path: str) -> Walk:
+def walk(root: str, path: str, *, stats: bool = True) -> Walk:
     """List every regular file below the folder ``path`` of the worktree at ``root``.
 
-    Raises OSError where a part cannot be read.
+    Without ``stats`` no file is looked at, and there are no ``numbers``. Raises OSError where a
+    part cannot be read.
     """
+    look = _look if stats else _list
     folder = f"{root}/{path}"
     found = Walk()
     found.rules = rules_above(root, path)
@@ -63,14 +65,19 @@ def walk(root: str, path: str) -> Walk:
     while pending:
         prefix, files = pending.pop()
         if files is None:
-            files = _in_order(prefix, *_look(folder, prefix, found), pending)
+            files = _in_order(prefix, *look(folder, prefix, found), pending)
         found.names += [prefix + name for name in files[0]] if prefix else files[0]
         numbers += files[1]
-    try:
-        found.numbers = array("q", numbers)
-    except OverflowError:  # inodes above 2**63: some network file systems
-        found.numbers = array("q", [_signed(number) for number in numbers])
+    found.numbers = packed(numbers)
     return found
+
+
+def packed(numbers: list[int]) -> array[int]:
+    """The numbers of files as a tree keeps them."""
+    try:
+        return array("q", numbers)
+    except OverflowError:  # inodes above 2**63: some network file systems
+        return array("q", [_signed(number) for number in numbers])
 
 
 def rules_above(root: str, path: str) -> bytes:
@@ -137,6 +144,31 @@ def _look(folder: str, prefix: str, found: Walk) -> tuple[list[str], list[int], 
     return files, numbers, below
 
 
+def _list(folder: str, prefix: str, found: Walk) -> tuple[list[str], list[int], list[str]]:
+    """The same without numbers: what the folder itself says of the kinds of its entries."""
+    files: list[str] = []
+    below: list[str] = []
+    nested: list[str] = []
+    odd: list[str] = []
+    here = os.open(f"{folder}/{prefix}".rstrip("/") or "/", _FOLDER)
+    try:
+        with os.scandir(here) as entries:
+            for entry in entries:
+                name = entry.name
+                if entry.is_file(follow_symlinks=False):
+                    (files if name != ".git" else nested).append(name)
+                elif entry.is_dir(follow_symlinks=False):
+                    (below if name not in _REPOSITORIES else nested).append(name)
+                else:
+                    odd.append(name)
+    finally:
+        os.close(here)
+    files.sort()
+    found.nested += [prefix + name for name in sorted(nested)]
+    found.odd += [prefix + name for name in sorted(odd)]
+    return files, [], below
+
+
 def _in_order(
     prefix: str,
     files: list[str],
@@ -190,11 +222,17 @@ class Tree:
     def is_same(self, found: Walk) -> bool:
         """Whether every file is proven to be as it was hashed, and none came or went."""
         return (
+            self.is_listed_as(found)
+            and self.numbers == found.numbers
+            and not self.racy(found.numbers)
+        )
+
+    def is_listed_as(self, found: Walk) -> bool:
+        """Whether the same files are there, and count, whatever is in them."""
+        return (
             self.rules == found.rules
             and self.odd == found.odd + found.nested
             and self.names == found.names
-            and self.numbers == found.numbers
-            and not self.racy(found.numbers)
         )
 
     def racy(self, numbers: array[int]) -> bool:

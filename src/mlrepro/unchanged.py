@@ -78,13 +78,14 @@ def _is_in_order(project: Project, target: Remote, entry: Entry, entries: Entrie
     if stat.st_mode & 0o170000 == 0o040000:
         if entries.within(raw):
             return False
-        from mlrepro import folder  # a quarter of the start-up time: only where a folder is tracked
+        # A quarter of the start-up time: only where a folder is tracked.
+        from mlrepro import folder, glance
 
         tree = folder.load(project.state_dir, entry.path)
         if tree is None or entry.oid not in (tree.oid, tree.alias):
             return False
         try:
-            return tree.is_same(folder.walk(project.root, entry.path))
+            return glance.is_same(project.root, tree)
         except OSError:
             return False
     return entry.is_unchanged(stat)
