@@ -10,7 +10,7 @@ from dataclasses import replace
 from importlib import import_module
 from typing import TYPE_CHECKING
 
-from mlrepro import pager, terminal
+from mlrepro import pager, redaction, terminal
 from mlrepro.call import Call, Flags, parse_plain
 from mlrepro.errors import MlreproError, PathError, Refused, RepositoryError, UsageError
 from mlrepro.outcome import EXIT_BUG, EXIT_INTERRUPTED, Outcome, Show, shower
@@ -24,6 +24,9 @@ if TYPE_CHECKING:
 
 # The code of a Refused that a yes would lift: its message is then asked as a question.
 NEEDS_YES = "needs-yes"
+
+# What these show is what the files of the repository say, as it stands there.
+_OF_CONTENT = frozenset({"config", "diff", "log"})
 
 # What the machine, rather than mlrepro, is at fault for; and what to do about it.
 _OF_THE_MACHINE = {
@@ -48,6 +51,7 @@ def main(arguments: list[str] | None = None) -> int:
         return _open_hook_door(given[1:])
     try:
         terminal.tolerate_any_text()
+        redaction.know_arguments(given)
         run = _Run(given)
         outcome = run.outcome()
         try:
@@ -194,7 +198,10 @@ def _of_the_machine(error: OSError) -> MlreproError | None:
 def _say(outcome: Outcome, flags: Flags) -> int:
     """Print what a command line came to, and give back the exit code."""
     lines = [outcome.envelope()] if flags.json else _coloured(outcome)
-    failure = _write(outcome, flags, "".join(line + "\n" for line in lines)) if lines else None
+    text = "".join(line + "\n" for line in lines)
+    if outcome.command not in _OF_CONTENT or outcome.failed:
+        text = redaction.shown(text)
+    failure = _write(outcome, flags, text) if lines else None
     if outcome.exit_code == EXIT_INTERRUPTED and terminal.is_terminal(sys.stderr):
         terminal.write(sys.stderr, "\n")  # after the ^C that the terminal shows
     _complain(outcome.told())

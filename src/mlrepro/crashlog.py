@@ -4,55 +4,12 @@ from __future__ import annotations
 
 import contextlib
 import os
-import re
 import sys
 import time
 import traceback
 
 from mlrepro import __version__
-
-_NAMED_SO = (
-    r"(?:pass(?:word|wd|phrase|code)|secret|token|(?:api|access|account|private)[_-]?key|"
-    r"connection[_-]?string|credential|authorization|signature)"
-)
-# Plain, and as the representation of a text that has quotes in it writes them.
-_QUOTED = r"""b?"(?:\\.|[^"\\])*"|b?'(?:\\.|[^'\\])*'|\\+(?P<quote>["']).{0,500}?\\+(?P=quote)"""
-_BARE = r"""(?:(?:bearer|basic)[ ]+)?[^\s,;&)}\]'"]+"""
-# Repeats are bounded, so that no text takes long.
-_RULES = (
-    (re.compile(r"-----BEGIN ([A-Z ]*)-----.*?-----END \1-----", re.DOTALL), "***"),
-    (re.compile(r"(\w://)[^\s'\"]{0,2000}@"), r"\1***@"),
-    (re.compile(r"([?&]sig=)[^&\s'\"]+"), r"\1***"),
-    (
-        re.compile(
-            rf"""(\b[\w.-]{{0,60}}{_NAMED_SO}[\w-]{{0,60}}\\{{0,3}}["']?[ ]*(?:=>|[:=])[ ]*)"""
-            rf"""(?:{_QUOTED}|{_BARE})""",
-            re.IGNORECASE,
-        ),
-        r"\1***",
-    ),
-    (re.compile(r"\b(?:AKIA|ASIA)[0-9A-Z]{16}\b"), "***"),
-)
-_FLAG_NAMED_SO = re.compile(rf"--?[\w-]{{0,60}}{_NAMED_SO}[\w-]{{0,60}}", re.IGNORECASE)
-
-
-def redact(text: str) -> str:
-    """``text`` without the values of what is named like a secret and the logins in URLs.
-
-    Errs on the side of taking out too much.
-    """
-    for pattern, instead in _RULES:
-        text = pattern.sub(instead, text)
-    return text
-
-
-def _without_secrets(arguments: list[str]) -> list[str]:
-    """A command line without the words that follow ``--password`` and the like."""
-    before = ["", *arguments]
-    return [
-        "***" if _FLAG_NAMED_SO.fullmatch(flag) else word
-        for flag, word in zip(before, arguments, strict=False)
-    ]
+from mlrepro.redaction import redact, without_secrets
 
 
 def keep(error: BaseException, arguments: list[str]) -> str:
@@ -65,7 +22,7 @@ def keep(error: BaseException, arguments: list[str]) -> str:
     report = redact(
         f"mlrepro {__version__}, Python {sys.version.split()[0]}\n"
         f"system: {system.sysname} {system.release} {system.machine}\n"
-        f"command: {_without_secrets(arguments)!r}\n"
+        f"command: {without_secrets(arguments)!r}\n"
         f"folder: {_folder()!r}\n\n" + "".join(traceback.format_exception(error))
     )
     for create in (_in_state_home, _in_temporary):

@@ -54,9 +54,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def tell(error: MlreproError) -> None:
     """Print an error as every door does: what happened, then what to type."""
-    print(f"error: {error.message}", file=sys.stderr)
+    from mlrepro import redaction
+
+    print(redaction.shown(f"error: {error.message}"), file=sys.stderr)
     if error.hint:
-        print(f"  hint: {error.hint}", file=sys.stderr)
+        print(redaction.shown(f"  hint: {error.hint}"), file=sys.stderr)
 
 
 def _serve(name: str, args: list[str]) -> int:

@@ -6,7 +6,7 @@ import os
 import sys
 from typing import TYPE_CHECKING
 
-from mlrepro import progress
+from mlrepro import progress, redaction
 from mlrepro.result import Options, Reporter
 
 if TYPE_CHECKING:
@@ -39,12 +39,16 @@ def serve(project: Project, name: str, args: list[str]) -> int:
         result = _run(project, name, args, reporter)
     for line in (*result.notes, result.again):
         if line:
-            print(f"mlrepro: {line}", file=sys.stderr)
+            _tell(f"mlrepro: {line}")
     for error in result.errors:
-        print(f"error: {error.message}", file=sys.stderr)
+        _tell(f"error: {error.message}")
         if error.hint:
-            print(f"  hint: {error.hint}", file=sys.stderr)
+            _tell(f"  hint: {error.hint}")
     return result.exit_code
+
+
+def _tell(line: str) -> None:
+    print(redaction.shown(line), file=sys.stderr)
 
 
 def _run(project: Project, name: str, args: list[str], reporter: Reporter) -> HookResult:
@@ -81,6 +85,6 @@ def _merge(project: Project, args: list[str]) -> int:
     left = merging.drive(project, target, files, args[3])
     if left is None:
         return 0
-    print(f"mlrepro: {left.message}", file=sys.stderr)
-    print(f"  hint: {left.hint}", file=sys.stderr)
+    _tell(f"mlrepro: {left.message}")
+    _tell(f"  hint: {left.hint}")
     return 1

@@ -9,6 +9,8 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
+from mlrepro import redaction
+
 if TYPE_CHECKING:
     from mlrepro.errors import MlreproError
     from mlrepro.project import Project
@@ -62,8 +64,13 @@ class Outcome:
         )
 
     def told(self) -> list[dict[str, str]]:
-        """The errors as the envelope carries them, every path in them written by ``show``."""
-        return [_told(error, self.show) for error in self.errors]
+        """The errors as the envelope carries them, every path in them written by ``show``.
+
+        No secret is in them, whoever wrote the words.
+        """
+        told = [_told(error, self.show) for error in self.errors]
+        without: list[dict[str, str]] = json.loads(redaction.shown(json.dumps(told)))
+        return without
 
 
 def _told(error: MlreproError, show: Show) -> dict[str, str]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 from typing import TYPE_CHECKING, TextIO
 
+from mlrepro import redaction
 from mlrepro.result import Reporter
 from mlrepro.terminal import is_lively, visible, write
 
@@ -94,7 +95,7 @@ class StreamReporter(Reporter):
 
     def _say(self, text: str) -> None:
         with self._lock:
-            line = visible(text)
+            line = visible(redaction.shown(text))
             if self._bar is not None:  # above the bar, which is drawn anew below
                 self._bar.above(line)
             else:

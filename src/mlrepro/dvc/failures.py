@@ -18,6 +18,7 @@ from mlrepro.errors import (
     RepositoryError,
     StoreError,
 )
+from mlrepro.redaction import redact
 
 # Classes are told by name, so that nothing has to be imported in order to ask: what carries the
 # bytes (aiohttp, botocore, asyncssh, azure, google) is there only with its extra.
@@ -113,7 +114,6 @@ _NO_BUCKET = re.compile(
 )
 
 _COLOUR = re.compile(r"\x1b\[[0-9;]*m")
-_SECRET = re.compile(r"(\w+://)[^/@\s]+@")
 _ADVICE = re.compile(r"[^.!?:]*<?https?://\S*(dvc\.org|iterative|treeverse)\S*>?[^.!?]*[.!?]?")
 _LONGEST = 300
 
@@ -144,7 +144,7 @@ def translate(error: BaseException, *, remote: str = "", path: str = "") -> Mlre
 def plain(error: BaseException) -> str:
     """What an exception says, as one line without colours, passwords and DVC's addresses."""
     text = " ".join(_COLOUR.sub("", str(error)).split()).removeprefix("config file error: ")
-    text = _SECRET.sub(r"\1***@", _ADVICE.sub("", text)).strip()
+    text = redact(_ADVICE.sub("", text)).strip()
     return text[:_LONGEST] or type(error).__name__
 
 
