@@ -10,22 +10,23 @@ from mlrepro import (
     engine,
     git,
     ignore,
-    naming,
+    outputs,
     project as places,
     remote,
     transfer,
     worktree,
 )
 from mlrepro.errors import PathError, Refused
+from mlrepro.safepath import quoted
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from mlrepro.materialize import Brought
+    from mlrepro.outputs import Tracked
     from mlrepro.project import Project
     from mlrepro.remote import Remote
     from mlrepro.result import Options
-    from mlrepro.worktree import Tracked
 
 
 def choose(project: Project, typed: str) -> str:
@@ -47,11 +48,11 @@ def choose(project: Project, typed: str) -> str:
         )
     if (folder + os.sep).startswith(project.root + os.sep):
         inside = os.path.relpath(folder, project.root)
-        for item in worktree.in_worktree(project).outs:
+        for item in outputs.in_worktree(project).outs:
             if inside.startswith(item.path + "/"):
                 raise PathError(
                     f"{inside} lies in the tracked folder {item.path}.",
-                    f"name a folder outside: mlrepro checkout REV --into ../{naming.quoted(typed)}",
+                    f"name a folder outside: mlrepro checkout REV --into ../{quoted(typed)}",
                     code="path-inside-tracked",
                     path=inside,
                 )

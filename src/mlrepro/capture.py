@@ -6,17 +6,18 @@ import os
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from mlrepro import engine, folder, index, remote, transfer, wording, worktree
+from mlrepro import engine, folder, index, outputs, remote, transfer, wording, worktree
 from mlrepro.errors import MlreproError, PathError
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from mlrepro.outputs import Tracked
     from mlrepro.project import Project
     from mlrepro.remote import Remote
     from mlrepro.result import Options
     from mlrepro.store import Store
-    from mlrepro.worktree import Data, Tracked
+    from mlrepro.worktree import Data
 
 HASH_FIRST_BYTES = 1 << 20
 
@@ -382,7 +383,7 @@ def remember(
         entry.hashed(data.oid, data.size, data.stat, data.began_ns)
         entry.stored = item.stored
         if item.text is not None:
-            entry.seen, entry.named = worktree.git_oid(item.text), data.oid
+            entry.seen, entry.named = outputs.git_oid(item.text), data.oid
             entry.await_commit(data.oid, head)
         elif item.target.item is not None:
             entry.seen, entry.named = item.target.item.seen, item.target.item.oid

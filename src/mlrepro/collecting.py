@@ -11,12 +11,12 @@ from mlrepro import (
     clones,
     git,
     lineage,
+    outputs,
     process,
     project as places,
     proof,
     transfer,
     trash,
-    worktree,
 )
 from mlrepro.errors import MlreproError, PointerError, Refused
 from mlrepro.remote import of as remote_of
@@ -161,7 +161,7 @@ def _unlisted(path: str, oid: str, commit: str) -> Refused:
     )
 
 
-def _present(project: Project) -> Iterator[worktree.Listing]:
+def _present(project: Project) -> Iterator[outputs.Listing]:
     """What pointers say that are staged, or lie in a worktree, of any worktree of a clone."""
     own = [project.common_dir]
     linked = os.path.join(project.common_dir, "worktrees")
@@ -173,22 +173,22 @@ def _present(project: Project) -> Iterator[worktree.Listing]:
             yield _staged(project, index)
     for root in git.worktrees(project):
         if os.path.isdir(root) and root != project.common_dir:
-            yield worktree.in_worktree(places.find(root, {}))
+            yield outputs.in_worktree(places.find(root, {}))
 
 
-def _staged(project: Project, index: str) -> worktree.Listing:
+def _staged(project: Project, index: str) -> outputs.Listing:
     """The pointers of an index, of all sides where a merge left it in conflict."""
     entries = git.entries(project, index)
     named = [
         (name, entries.oid(at))
         for at, raw in enumerate(entries.names)
-        if raw.endswith((b".dvc", b"dvc.lock")) and worktree.is_pointer(name := os.fsdecode(raw))
+        if raw.endswith((b".dvc", b"dvc.lock")) and outputs.is_pointer(name := os.fsdecode(raw))
     ]
-    contents = git.blobs(project, [oid for _, oid in named], worktree.MAX_LOCK_BYTES)
-    whole = worktree.Listing()
+    contents = git.blobs(project, [oid for _, oid in named], outputs.MAX_LOCK_BYTES)
+    whole = outputs.Listing()
     for name, oid in named:
         if oid in contents:  # a submodule of such a name is not one of git's blobs here
-            listing = worktree.read_pointers(project, [(name, oid, contents[oid])], {name: b""})
+            listing = outputs.read_pointers(project, [(name, oid, contents[oid])], {name: b""})
             whole.outs += listing.outs
             whole.errors += listing.errors
     return whole

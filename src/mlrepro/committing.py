@@ -8,7 +8,7 @@ import stat
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
-from mlrepro import durable, git, pointer, process, wording, worktree
+from mlrepro import durable, git, outputs, pointer, process, wording
 from mlrepro.errors import MlreproError, PointerError
 
 if TYPE_CHECKING:
@@ -223,7 +223,7 @@ def write_and_stage(project: Project, commit: Commit, saved: Sequence[Saved]) ->
         staged = entries.oid(at) if at >= 0 else ""
         path = project.absolute(name)
         present = _read(path)
-        if present is None or (staged and worktree.git_oid(present) != staged):
+        if present is None or (staged and outputs.git_oid(present) != staged):
             apart[name] = _restated(project, name, staged, saved) or item.text
         else:
             alike.append(name)

@@ -6,7 +6,7 @@ import os
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from mlrepro import git, sides, worktree
+from mlrepro import git, outputs, sides
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
@@ -159,7 +159,7 @@ def _statuses(data: bytes) -> Iterator[CodeChange]:
 
 
 def _is_noise(path: str) -> bool:
-    return worktree.is_pointer(path) or os.path.basename(path) in _NOISE
+    return outputs.is_pointer(path) or os.path.basename(path) in _NOISE
 
 
 def _empty_tree(project: Project) -> str:

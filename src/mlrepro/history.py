@@ -7,7 +7,7 @@ import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from mlrepro import git, lineage, transfer, worktree
+from mlrepro import git, lineage, outputs, transfer
 from mlrepro.errors import MlreproError, StoreError
 from mlrepro.transfer import Need
 
@@ -97,10 +97,10 @@ class Reader:
 
     def items(
         self, name: str, blob: str, text: bytes, pipeline: bytes | None = None
-    ) -> list[worktree.Tracked]:
+    ) -> list[outputs.Tracked]:
         """The same in full. Raises MlreproError."""
         pipelines = None if pipeline is None else {name: pipeline}
-        listing = worktree.read_pointers(self._project, [(name, blob, text)], pipelines)
+        listing = outputs.read_pointers(self._project, [(name, blob, text)], pipelines)
         if listing.errors:
             raise listing.errors[0]
         return listing.outs
@@ -119,7 +119,7 @@ def needs(
     commits: dict[str, git.Commit] = {}
     for version in every:
         commits[version.commit.oid] = version.commit
-        listing = worktree.read_pointers(
+        listing = outputs.read_pointers(
             project, [(version.pointer, version.blob, contents.get(version.blob, b""))]
         )
         for error in listing.errors:
@@ -137,11 +137,11 @@ def needs(
 
 def snapshot(project: Project, revision: str) -> tuple[list[Need], list[MlreproError]]:
     """What one commit needs to be restored."""
-    listing = worktree.at_revision(project, revision)
+    listing = outputs.at_revision(project, revision)
     return needs_of(listing.outs, revision), listing.errors
 
 
-def needs_of(outs: Sequence[worktree.Tracked], commit: str = "") -> list[Need]:
+def needs_of(outs: Sequence[outputs.Tracked], commit: str = "") -> list[Need]:
     """The blobs that these outputs need (folders by their listing)."""
     return [
         Need(item.path, item.oid, None if item.out.is_dir else item.out.size, item.pointer, commit)

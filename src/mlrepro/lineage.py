@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from mlrepro import git, process
-from mlrepro.worktree import is_pointer
+from mlrepro.outputs import is_pointer
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Sequence

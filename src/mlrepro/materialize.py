@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import shlex
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
@@ -21,15 +20,17 @@ from mlrepro import (
 )
 from mlrepro.errors import MlreproError, Refused
 from mlrepro.placement import Plan
+from mlrepro.safepath import quoted
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from mlrepro.outputs import Tracked
     from mlrepro.project import Project
     from mlrepro.remote import Remote
     from mlrepro.result import Options
     from mlrepro.transfer import Need
-    from mlrepro.worktree import Data, Tracked
+    from mlrepro.worktree import Data
 
 
 @dataclass(slots=True)
@@ -333,7 +334,7 @@ def _recovered(path: str) -> MlreproError:
     """The finding that a run which was killed had a user's file in its hands: it is safe."""
     return MlreproError(
         f"A run that was killed left a file of yours in {path}; it was kept there.",
-        f"compare it with the data, then remove it: rm {shlex.quote(path)}",
+        f"compare it with the data, then remove it: rm {quoted(path)}",
         code="file-recovered",
         path=path,
     )
@@ -341,7 +342,7 @@ def _recovered(path: str) -> MlreproError:
 
 def kept(project: Project, path: str) -> Refused:
     """The error for a file with changes that are not saved, which therefore was kept."""
-    shown = shlex.quote(project.show(path))
+    shown = quoted(project.show(path))
     return Refused(
         f"{path} has changes that are not saved; it was kept as it is.",
         f"mlrepro track {shown} saves them; mlrepro pull --force {shown} saves and replaces",

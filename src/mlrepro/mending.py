@@ -6,17 +6,7 @@ import os
 import threading
 from typing import TYPE_CHECKING
 
-from mlrepro import (
-    clones,
-    durable,
-    engine,
-    git,
-    project as places,
-    proof,
-    transfer,
-    trash,
-    worktree,
-)
+from mlrepro import clones, durable, engine, git, outputs, project as places, proof, transfer, trash
 from mlrepro.errors import MlreproError, StoreError
 from mlrepro.parallel import Crew
 from mlrepro.remote import of as remote_of
@@ -206,7 +196,7 @@ def _from_worktree(project: Project, target: Remote, wanted: set[str], options: 
         return
     holders = [target.cache] + ([target.store] if target.store is not None else [])
     paths = []
-    for item in worktree.in_worktree(project).outs:
+    for item in outputs.in_worktree(project).outs:
         path = project.absolute(item.path)
         if item.oid in wanted:
             paths.append(path)

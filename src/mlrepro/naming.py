@@ -1,26 +1,25 @@
-"""What a user means by a path: files, folders and globs, each fit to be tracked or refused."""
+"""What a user means by a path: files, folders and globs, tracked already or to be tracked."""
 
 from __future__ import annotations
 
 import glob
 import os
-import stat
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from mlrepro import capture, dvcignore, git, patterns, remote, worktree
+from mlrepro import capture, fitness, git, outputs, patterns, remote
 from mlrepro.capture import Target
 from mlrepro.errors import MlreproError, PathError, RepositoryError
+from mlrepro.safepath import quoted
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from mlrepro.index import Record
+    from mlrepro.outputs import Tracked
     from mlrepro.project import Project
-    from mlrepro.worktree import Tracked
 
 _NOT_NEW = frozenset({"path-in-git", "path-holds-tracked", "path-reserved"})
-NOT_DATA = frozenset({".gitignore", ".dvcignore", ".gitattributes", ".gitkeep"})
 
 
 @dataclass(slots=True)
@@ -88,7 +87,7 @@ def _globbed(project: Project, pattern: str) -> list[str]:
     names = dict.fromkeys(
         name
         for name in found
-        if name and not worktree.is_pointer(name) and os.path.basename(name) not in NOT_DATA
+        if name and not outputs.is_pointer(name) and os.path.basename(name) not in fitness.NOT_DATA
     )
     holding = {one: None for name in names for one in patterns.folders_above(name) if one in names}
     whole = {one for one in holding if os.path.isfile(project.absolute(capture.pointer_name(one)))}
@@ -100,7 +99,7 @@ def _globbed(project: Project, pattern: str) -> list[str]:
 
 
 def tracked(
-    project: Project, listing: worktree.Listing, typed: Sequence[str]
+    project: Project, listing: outputs.Listing, typed: Sequence[str]
 ) -> tuple[list[Tracked], list[MlreproError]]:
     """The tracked outputs that were named: themselves, by pointer, by a folder above, by a glob.
 
@@ -161,7 +160,7 @@ def chosen(project: Project, typed: Sequence[str], record: Record) -> Chosen:
     own = [used.cache.root, *([used.store.root] if used.store is not None else [])]
     for name in names:
         try:
-            _refuse_own(project, name, own)
+            fitness.refuse_own(project, name, own)
             for target in _targets(project, name, record):
                 fit.setdefault(target.path, target)
         except MlreproError as error:
@@ -171,7 +170,7 @@ def chosen(project: Project, typed: Sequence[str], record: Record) -> Chosen:
         within = [folder for folder in patterns.folders_above(name) if folder in fit]
         if within:
             del fit[name]
-            result.errors.append(_inside(project, name, within[0]))
+            result.errors.append(fitness.inside(project, name, within[0]))
     _settle_elsewhere(project, fit, result)
     fresh = [target.path for target in fit.values() if target.item is None]
     for name in sorted(git.listed(project, fresh)):
@@ -197,7 +196,7 @@ def _settle_elsewhere(project: Project, fit: dict[str, Target], result: Chosen) 
     fresh = [name for name, target in fit.items() if target.item is None]
     if not fresh:
         return
-    tracked = worktree.in_worktree(project).by_path()
+    tracked = outputs.in_worktree(project).by_path()
     holding = {
         folder: item.pointer
         for item in tracked.values()
@@ -212,19 +211,12 @@ def _settle_elsewhere(project: Project, fit: dict[str, Target], result: Chosen) 
         if item is not None:
             result.pipeline.append(item)
         elif above:
-            result.errors.append(_inside(project, name, above[0]))
+            result.errors.append(fitness.inside(project, name, above[0]))
         elif name in holding:
-            result.errors.append(_holds(project, name, holding[name]))
+            result.errors.append(fitness.holds(project, name, holding[name]))
         else:
             continue
         del fit[name]
-
-
-def quoted(text: str) -> str:
-    """A path as a shell takes it."""
-    import shlex
-
-    return shlex.quote(text if not text.startswith("-") else "./" + text)
 
 
 def _targets(project: Project, name: str, record: Record) -> list[Target]:
@@ -244,31 +236,18 @@ def _targets(project: Project, name: str, record: Record) -> list[Target]:
         )
     if name.endswith(".dvc") and os.path.lexists(project.absolute(name)):
         return _by_pointer(project, name)
-    check_name(name)
-    item = existing(project, name, record)
-    _check_kind(project, name, item)
+    fitness.check_name(name)
+    item = fitness.existing(project, name, record)
+    fitness.check_kind(project, name, item)
     if item is not None:
         return [Target(item.path, item.pointer, item)]
-    check_free(project, name, record)
+    fitness.check_free(project, name, record)
     return [Target(name, capture.pointer_name(name))]
-
-
-def _refuse_own(project: Project, name: str, own: Sequence[str]) -> None:
-    """Refuse the store and the cache, what is in them, and what holds them."""
-    path = f"{project.absolute(name)}/" if name else ""
-    for place in own:
-        if path and (path.startswith(f"{place}/") or f"{place}/".startswith(path)):
-            raise PathError(
-                f"{name} belongs to the blob store: it is not data to be tracked.",
-                "name the folder that holds the data",
-                code="path-reserved",
-                path=name,
-            )
 
 
 def _by_pointer(project: Project, name: str) -> list[Target]:
     """The outputs of a pointer that was named itself; a data file of such a name is refused."""
-    listing = worktree.in_worktree(project, [name])
+    listing = outputs.in_worktree(project, [name])
     for error in listing.errors:
         if error.code in ("pointer-conflict", "pointer-empty") or git.listed(project, [name]):
             raise error
@@ -281,126 +260,9 @@ def _by_pointer(project: Project, name: str) -> list[Target]:
     return [Target(item.path, item.pointer, item) for item in listing.outs]
 
 
-def existing(project: Project, name: str, record: Record) -> Tracked | None:
-    """What the pointer of ``name`` says, or None where it has none. Raises PointerError."""
-    entry = record.entries.get(name)
-    candidates = dict.fromkeys(
-        ([entry.pointer] if entry is not None else []) + [capture.pointer_name(name)]
-    )
-    for candidate in candidates:
-        listing = worktree.in_worktree(project, [candidate])
-        for item in listing.outs:
-            if item.path == name:
-                return item
-        if listing.errors:
-            raise listing.errors[0]
-    return None
-
-
-def check_name(name: str) -> None:
-    """Raise PathError for a name that pointers or ignore files cannot hold."""
-    try:
-        name.encode("utf-8")
-    except UnicodeEncodeError as error:
-        raise PathError(
-            f"The name is not valid UTF-8: {os.fsencode(name)!r}",
-            "rename the file",
-            code="path-not-utf8",
-            path=name,
-        ) from error
-    if "\n" in name or "\r" in name:
-        raise PathError(
-            f"The name holds a line break: {name!r}",
-            "rename the file: ignore files and pointers are read line by line",
-            code="path-newline",
-            path=name,
-        )
-    if os.path.basename(name) in NOT_DATA:
-        raise PathError(
-            f"{name} is a file of git or DVC: it belongs into git itself.",
-            f"git add {quoted(name)}",
-            code="path-reserved",
-            path=name,
-        )
-
-
-def _check_kind(project: Project, name: str, item: Tracked | None) -> None:
-    link = worktree.linked_parent(project, name)
-    path = project.absolute(name)
-    if link or os.path.islink(path):
-        leads = os.path.realpath(path)
-        outside = not leads.startswith(project.root + os.sep)
-        raise PathError(
-            f"{link or name} is a symbolic link{' that leads outside' if outside else ''}: "
-            "it is not followed.",
-            "track the real file, or copy it here",
-            code="path-symlink",
-            path=name,
-        )
-    try:
-        mode = os.lstat(path).st_mode
-    except OSError as error:
-        shown = project.show(name)
-        folder = quoted(os.path.dirname(shown) or ".")
-        hint = f"mlrepro pull {quoted(shown)}" if item is not None else f"ls {folder}"
-        raise PathError(
-            f"No such file or folder: {project.show(name)}", hint, code="path-missing", path=name
-        ) from error
-    if not (stat.S_ISREG(mode) or stat.S_ISDIR(mode)):
-        raise PathError(
-            f"{name} is neither a file nor a folder (a pipe, a socket or a device).",
-            "track the file that its content is written to",
-            code="path-not-regular",
-            path=name,
-        )
-
-
-def _holds(project: Project, name: str, inner: str) -> PathError:
-    return PathError(
-        f"{name} holds what is tracked on its own: {inner}",
-        f"mlrepro track '{project.show(name)}/*'",
-        code="path-holds-tracked",
-        path=name,
-    )
-
-
-def check_free(project: Project, name: str, record: Record) -> None:
-    """Refuse what lies in a tracked folder, and a folder in which something is tracked."""
-    parent = os.path.dirname(name)
-    while parent:
-        if existing(project, parent, record) is not None:
-            raise _inside(project, name, parent)
-        parent = os.path.dirname(parent)
-    path = project.absolute(name)
-    if not os.path.isdir(path):
-        if dvcignore.is_left_out(project, name):
-            raise PathError(
-                f"{name} is left out by a .dvcignore file.",
-                "change the rule in .dvcignore",
-                code="path-ignored",
-                path=name,
-            )
-        return
-    for place, folders, files in os.walk(path):
-        folders[:] = [folder for folder in folders if folder not in (".git", ".dvc")]
-        for file in files:
-            if file.endswith(".dvc"):
-                inner = os.path.relpath(os.path.join(place, file), project.root)
-                raise _holds(project, name, inner)
-
-
-def _inside(project: Project, name: str, folder: str) -> PathError:
-    return PathError(
-        f"{name} lies in the tracked folder {folder}: it is part of that already.",
-        f"mlrepro track {quoted(project.show(folder))}",
-        code="path-inside-tracked",
-        path=name,
-    )
-
-
 def everything(project: Project, record: Record) -> Chosen:
     """All that is tracked and has its data here, and new files that ``TRACK`` asks for."""
-    listing = worktree.in_worktree(project)
+    listing = outputs.in_worktree(project)
     result = Chosen(errors=list(listing.errors))
     known = set()
     for item in listing.outs:

@@ -6,7 +6,7 @@ import os
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from mlrepro import capture, durable, pointer, remote, transfer, wording, worktree
+from mlrepro import capture, durable, outputs, pointer, remote, transfer, wording, worktree
 from mlrepro.errors import MlreproError
 
 if TYPE_CHECKING:
@@ -14,10 +14,10 @@ if TYPE_CHECKING:
 
     from mlrepro import index
     from mlrepro.dvc import Added, Session
+    from mlrepro.outputs import Tracked
     from mlrepro.project import Project
     from mlrepro.remote import Remote
     from mlrepro.result import Options
-    from mlrepro.worktree import Tracked
 
 
 @dataclass(slots=True)
@@ -144,7 +144,7 @@ def _proven_text(project: Project, done: capture.Saved) -> bytes:
     name = done.target.pointer
     with open(project.absolute(name), "rb") as file:
         text = file.read(pointer.MAX_POINTER_BYTES)
-    listing = worktree.read_pointers(project, [(name, "", text)])
+    listing = outputs.read_pointers(project, [(name, "", text)])
     if done.target.path in listing.by_path() or listing.errors:
         return text
     data = done.data

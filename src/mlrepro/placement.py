@@ -12,9 +12,10 @@ from mlrepro import executable, folder, index
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
+    from mlrepro.outputs import Tracked
     from mlrepro.project import Project
     from mlrepro.restoring import Restore, Restored
-    from mlrepro.worktree import Data, Tracked
+    from mlrepro.worktree import Data
 
 NUMBERS = folder.NUMBERS
 

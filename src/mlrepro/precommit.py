@@ -23,9 +23,10 @@ from mlrepro.errors import MlreproError, StoreError
 from mlrepro.result import HookResult, Options
 
 if TYPE_CHECKING:
+    from mlrepro.outputs import Tracked
     from mlrepro.project import Project
     from mlrepro.remote import Remote
-    from mlrepro.worktree import Data, Tracked
+    from mlrepro.worktree import Data
 
 
 @dataclass(slots=True)

@@ -8,7 +8,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from mlrepro import git, history, lineage, pointer, worktree
+from mlrepro import git, history, lineage, outputs, pointer
 from mlrepro.errors import MlreproError
 
 if TYPE_CHECKING:
@@ -74,7 +74,7 @@ def standing(project: Project, commits: Sequence[str]) -> Lineage:
         found.commits.append(commit.encode())
         found.parents.append(b"")
         for name, blob, _ in git.tree(project, commit):
-            if not worktree.is_pointer(name):
+            if not outputs.is_pointer(name):
                 continue
             number = names.setdefault(name, len(found.names))
             if number == len(found.names):
@@ -105,7 +105,7 @@ def prove(
     pipelines = _pipelines(project, every)
     for group, data in _batches(project, every):
         if not prover.look_plainly(group, data):
-            texts = git.contents_in(data, len(group), worktree.MAX_LOCK_BYTES)
+            texts = git.contents_in(data, len(group), outputs.MAX_LOCK_BYTES)
             for version, text in zip(group, texts, strict=True):
                 prover.look(version, text, pipelines.get(version, b""))
     return prover.proof
@@ -133,15 +133,15 @@ def _batches(project: Project, every: Lineage) -> Iterator[tuple[Sequence[int], 
 
 def _pipelines(project: Project, every: Lineage) -> dict[int, bytes]:
     """The ``dvc.yaml`` that went with each version of a ``dvc.lock``."""
-    locks = {at for at, name in enumerate(every.names) if worktree.is_lock(name)}
+    locks = {at for at, name in enumerate(every.names) if outputs.is_lock(name)}
     if not locks:
         return {}
     names = {
-        version: f"{every.commit(version)}:{worktree.pipeline_of(every.name(version))}"
+        version: f"{every.commit(version)}:{outputs.pipeline_of(every.name(version))}"
         for version in range(len(every))
         if every.name_of[version] in locks
     }
-    texts = git.blobs(project, names.values(), worktree.MAX_LOCK_BYTES)
+    texts = git.blobs(project, names.values(), outputs.MAX_LOCK_BYTES)
     return {version: texts.get(name, b"") for version, name in names.items()}
 
 

@@ -6,7 +6,7 @@ import os
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from mlrepro import dvcconfig, git, gitindex, worktree
+from mlrepro import dvcconfig, git, gitindex, outputs
 from mlrepro.errors import MlreproError, Refused
 
 if TYPE_CHECKING:
@@ -14,8 +14,9 @@ if TYPE_CHECKING:
 
     from mlrepro.committing import Commit
     from mlrepro.gitindex import Entries
+    from mlrepro.outputs import Tracked
     from mlrepro.project import Project
-    from mlrepro.worktree import Data, Tracked
+    from mlrepro.worktree import Data
 
 
 @dataclass(slots=True)
@@ -26,7 +27,7 @@ class Found:
     ``cleared``: git objects that were looked at and need not be again.
     """
 
-    listing: worktree.Listing
+    listing: outputs.Listing
     staged: bool = False
     changed: set[str] = field(default_factory=set)
     cleared: list[str] = field(default_factory=list)
@@ -39,9 +40,9 @@ def look(project: Project, entries: Entries, commit: Commit) -> Found:
     head = git.head(project)
     changes = git.staged_against(project, head, commit.index)
     staged = {path: new for status, _, new, path in changes if status in "AMT"}
-    found = Found(worktree.in_index(project, entries))
+    found = Found(outputs.in_index(project, entries))
     found.staged = bool(changes)
-    found.changed = {path for path in staged if worktree.is_pointer(path)}
+    found.changed = {path for path in staged if outputs.is_pointer(path)}
     for error in found.listing.errors:
         if error.path in found.changed or error.code == "pointer-conflict":
             found.errors.append(error)
@@ -54,7 +55,7 @@ def look(project: Project, entries: Entries, commit: Commit) -> Found:
     named.update(error.path for error in found.listing.errors)
     for at, name in enumerate(entries.names):
         text = os.fsdecode(name)
-        if worktree.is_pointer(text) and text not in named and not entries.stages[at]:
+        if outputs.is_pointer(text) and text not in named and not entries.stages[at]:
             found.cleared.append(entries.oid(at))
     return found
 

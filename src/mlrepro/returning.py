@@ -12,31 +12,31 @@ from mlrepro import (
     index,
     leaving,
     materialize,
-    naming,
+    outputs,
     pointer,
     remote,
     transfer,
-    worktree,
 )
 from mlrepro.errors import PathError, Refused
+from mlrepro.safepath import quoted
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
 
     from mlrepro.materialize import Brought
+    from mlrepro.outputs import Tracked
     from mlrepro.project import Project
     from mlrepro.remote import Remote
     from mlrepro.result import Options
     from mlrepro.store import Store
-    from mlrepro.worktree import Tracked
 
 
-def check_place(project: Project, item: Tracked, now: worktree.Listing, revision: str) -> None:
+def check_place(project: Project, item: Tracked, now: outputs.Listing, revision: str) -> None:
     """Refuse to bring an output back to where its pointer would contradict what is there now.
 
     Raises Refused, PathError.
     """
-    shown = naming.quoted(project.show(item.path))
+    shown = quoted(project.show(item.path))
     if item.in_lock:
         raise Refused(
             f"{item.path} is an output of a pipeline: {item.pointer} names it with others.",
@@ -62,7 +62,7 @@ def check_place(project: Project, item: Tracked, now: worktree.Listing, revision
         if _overlap(item.path, other.path):
             raise Refused(
                 f"{item.path} cannot be tracked beside {other.path}, which is tracked now.",
-                f"mlrepro untrack {naming.quoted(project.show(other.path))}, or: "
+                f"mlrepro untrack {quoted(project.show(other.path))}, or: "
                 f"mlrepro checkout {revision} --into DIR",
                 code="path-overlap",
                 path=item.path,
@@ -85,7 +85,7 @@ def bring_members(
     target: Remote,
     then: Tracked,
     names: Sequence[str],
-    now: worktree.Listing,
+    now: outputs.Listing,
     record: index.Record,
     options: Options,
     done: Brought,
@@ -102,7 +102,7 @@ def bring_members(
     if present is None or not (present.plain and present.out.is_dir) or present.out.legacy:
         raise Refused(
             f"{then.path} is not tracked now as a folder that could take single files back.",
-            f"restore all of it: {naming.quoted(project.show(then.path))}",
+            f"restore all of it: {quoted(project.show(then.path))}",
             code="pointer-not-plain",
             path=then.path,
         )
@@ -113,7 +113,7 @@ def bring_members(
         if not any(_is_below(one, [name]) for one in wanted):
             raise PathError(
                 f"{then.path}/{name} was not in the folder then.",
-                f"mlrepro log {naming.quoted(project.show(then.path))}",
+                f"mlrepro log {quoted(project.show(then.path))}",
                 code="path-not-in-revision",
                 path=f"{then.path}/{name}",
             )
@@ -243,7 +243,7 @@ def leave(
 
 def kept(project: Project, path: str, verb: str) -> Refused:
     """The error for data with changes that are not saved, which was kept when going back."""
-    shown = naming.quoted(project.show(path))
+    shown = quoted(project.show(path))
     return Refused(
         f"{path} has changes that no commit has; it was kept as it is.",
         f"mlrepro track {shown} && git commit keeps them; mlrepro {verb} --force replaces",
@@ -257,7 +257,7 @@ def tell_saved(
 ) -> None:
     """Say of each file that ``--force`` replaced where its content is now."""
     for path, oid in saved:
-        shown, blob = naming.quoted(project.show(path)), naming.quoted(target.cache.path(oid))
+        shown, blob = quoted(project.show(path)), quoted(target.cache.path(oid))
         options.reporter.note(
             f"{path} as it was edited is in the cache ({oid}); to get it back: cp {blob} {shown}"
         )

@@ -6,8 +6,9 @@ import os
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from mlrepro import git, naming, patterns
+from mlrepro import git, patterns
 from mlrepro.errors import MlreproError, PathError, UsageError
+from mlrepro.safepath import quoted
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -49,8 +50,8 @@ def understand(project: Project, names: Sequence[str]) -> Asked:
         if not ended and _is_path(project, name):
             raise UsageError(
                 f"{name} is both a commit and a path.",
-                f"for the commit: mlrepro diff {naming.quoted(name)} -- ; "
-                f"for the path: mlrepro diff -- {naming.quoted(name)}",
+                f"for the commit: mlrepro diff {quoted(name)} -- ; "
+                f"for the path: mlrepro diff -- {quoted(name)}",
                 code="ambiguous-name",
             )
         commits += found

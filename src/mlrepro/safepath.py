@@ -1,4 +1,4 @@
-"""Which paths and oids are safe to take from a pointer or a listing, whoever wrote it."""
+"""Which paths and oids are safe to take from others, and how a path is safe to type."""
 
 from __future__ import annotations
 
@@ -31,6 +31,13 @@ def is_oid(text: str) -> bool:
     if len(text) == 36 and text.endswith(".dir"):
         text = text[:32]
     return len(text) == 32 and not text.strip(HEX)
+
+
+def quoted(text: str) -> str:
+    """A path as a shell takes it."""
+    from shlex import quote  # only on the way to a message
+
+    return quote(text if not text.startswith("-") else "./" + text)
 
 
 def path_problem(path: str) -> str:

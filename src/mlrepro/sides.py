@@ -8,16 +8,16 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING
 
-from mlrepro import git, index, transfer, worktree
+from mlrepro import git, index, outputs, transfer, worktree
 from mlrepro.errors import MlreproError, PathError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
 
+    from mlrepro.outputs import Tracked
     from mlrepro.project import Project
     from mlrepro.result import Options
     from mlrepro.store import Store
-    from mlrepro.worktree import Tracked
 
 WORKSPACE = "workspace"
 MAX_TEXT_BYTES = (1 << 20) + 1  # one more than is read of any file with values
@@ -70,7 +70,7 @@ class Side:
         self.errors += listing.errors
         return listing.outs
 
-    def _listing(self) -> worktree.Listing:
+    def _listing(self) -> outputs.Listing:
         raise NotImplementedError
 
     def texts(self, names: Iterable[str]) -> dict[str, bytes]:
@@ -152,10 +152,10 @@ class Commit(Side):
                     found[os.fsdecode(name)] = oid.decode()
         return found
 
-    def _listing(self) -> worktree.Listing:
+    def _listing(self) -> outputs.Listing:
         if not self.name:
-            return worktree.Listing()
-        return worktree.at_revision(self.project, self.name)
+            return outputs.Listing()
+        return outputs.at_revision(self.project, self.name)
 
     def _texts_in_git(self, names: Sequence[str]) -> dict[str, bytes]:
         wanted = {name: self.files[name] for name in names}
@@ -178,8 +178,8 @@ class Workspace(Side):
         listing = git.run(self.project, "ls-files", "-z", *asked)
         return dict.fromkeys(git.paths(listing), "")
 
-    def _listing(self) -> worktree.Listing:
-        return worktree.in_worktree(self.project)
+    def _listing(self) -> outputs.Listing:
+        return outputs.in_worktree(self.project)
 
     def _texts_in_git(self, names: Sequence[str]) -> dict[str, bytes]:
         texts = {

@@ -6,7 +6,7 @@ import os
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from mlrepro import git, history, pointer, process, worktree
+from mlrepro import git, history, outputs, pointer, process
 from mlrepro.errors import MlreproError
 
 if TYPE_CHECKING:
@@ -146,18 +146,18 @@ class _Reader:
         wanted = {blob for _, _, blobs in touched for blob in blobs} - _NO_BLOB
         self._contents = git.blobs(project, wanted, pointer.MAX_POINTER_BYTES)
         pipelines = {
-            f"{commit.oid}:{worktree.pipeline_of(name)}"
+            f"{commit.oid}:{outputs.pipeline_of(name)}"
             for commit, name, _ in touched
-            if worktree.is_lock(name) and "\n" not in name
+            if outputs.is_lock(name) and "\n" not in name
         }
-        self._pipelines = git.blobs(project, pipelines, worktree.MAX_LOCK_BYTES)
+        self._pipelines = git.blobs(project, pipelines, outputs.MAX_LOCK_BYTES)
 
     def outs(self, name: str, blob: str, commit: git.Commit) -> dict[str, _Out]:
         """What a pointer's text names, by path; ``commit`` is the one that brought it."""
         if blob in _NO_BLOB:
             return {}
         if (name, blob) not in self._read:
-            pipeline = self._pipelines.get(f"{commit.oid}:{worktree.pipeline_of(name)}", b"")
+            pipeline = self._pipelines.get(f"{commit.oid}:{outputs.pipeline_of(name)}", b"")
             found: dict[str, _Out] = {}
             try:
                 text = self._contents.get(blob, b"")

@@ -14,11 +14,11 @@ from mlrepro import (
     index,
     materialize,
     naming,
+    outputs,
     remote,
     returning,
     threeway,
     transfer,
-    worktree,
 )
 from mlrepro.errors import MlreproError, ProcessError, Refused
 from mlrepro.result import Options, Result
@@ -27,8 +27,8 @@ _NAMED = re.compile(r"'(.+)' (?:not uptodate|would be)|overwritten by checkout:\
 
 if TYPE_CHECKING:
     from mlrepro.materialize import Brought
+    from mlrepro.outputs import Tracked
     from mlrepro.project import Project
-    from mlrepro.worktree import Tracked
 
 
 @dataclass(frozen=True)
@@ -70,7 +70,7 @@ def run(
     edited data is saved in the cache first. Raises Refused for code, and a taken folder.
     """
     commit = git.resolve(project, revision)
-    then = worktree.at_revision(project, commit)
+    then = outputs.at_revision(project, commit)
     if not then.outs:
         _require_dvc(project, commit)
     if into is not None:
@@ -114,7 +114,7 @@ class _Work:
         self,
         project: Project,
         commit: str,
-        then: worktree.Listing,
+        then: outputs.Listing,
         options: Options,
         force: bool,
     ) -> None:
@@ -126,7 +126,7 @@ class _Work:
         self.before: list[Tracked] = []
         self.target = remote.of(project, os.environ)
         if os.path.isdir(project.dvc_dir):
-            self.before = worktree.in_worktree(project).outs
+            self.before = outputs.in_worktree(project).outs
             self.target = remote.located(project, os.environ, write=not options.dry_run)
         looking = replace(options, dry_run=True)
         self.done = self._leave(looking)
@@ -238,7 +238,7 @@ def _beside(
     project: Project,
     commit: str,
     into: str,
-    then: worktree.Listing,
+    then: outputs.Listing,
     options: Options,
     link: bool,
 ) -> CheckoutResult:
@@ -255,7 +255,7 @@ def _beside(
         )
     _git(project, ["worktree", "add", "--quiet", "--detach", folder, commit], commit)
     place = beside.ready(project, folder)
-    listing = worktree.in_worktree(place)
+    listing = outputs.in_worktree(place)
     target = remote.located(place, os.environ)
     done = materialize.Brought()
     beside.share_cache(project, target, listing.outs)

@@ -5,15 +5,15 @@ from __future__ import annotations
 import os
 from typing import TYPE_CHECKING
 
-from mlrepro import git, index, leaving, materialize, remote, threeway, worktree
+from mlrepro import git, index, leaving, materialize, outputs, remote, threeway
 from mlrepro.errors import MlreproError
 from mlrepro.result import HookResult, Options
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from mlrepro.outputs import Tracked
     from mlrepro.project import Project
-    from mlrepro.worktree import Tracked
 
 # What the plan of a rebase has for commits to be made anew (git rebase, "INTERACTIVE MODE").
 REMAKING = frozenset(
@@ -35,14 +35,14 @@ def run(project: Project, name: str, args: Sequence[str], options: Options) -> H
     now = {
         os.fsdecode(raw): entries.oid(at)
         for at, raw in enumerate(entries.names)
-        if raw.endswith((b".dvc", b"dvc.lock")) and worktree.is_pointer(os.fsdecode(raw))
+        if raw.endswith((b".dvc", b"dvc.lock")) and outputs.is_pointer(os.fsdecode(raw))
     }
     gone = [e for e in record.entries.values() if e.pointer in before and e.pointer not in now]
     in_step = all(entry.named == entry.synced for entry in record.entries.values())
     if in_step and not gone and all(seen.get(pointer) == oid for pointer, oid in now.items()):
         return HookResult(never_fails=True)
     target = remote.located(project, os.environ)
-    listing = worktree.in_worktree(project, list(now))
+    listing = outputs.in_worktree(project, list(now))
     items = [item for item in listing.outs if _is_to_follow(project, item, record, before)]
     done = materialize.bring(project, target, items, record, options)
     leaving.take_away(project, target, gone, record, options, done)
@@ -98,7 +98,7 @@ def _before(project: Project, name: str, args: Sequence[str]) -> dict[str, str]:
         return {
             path: oid
             for path, oid, _ in git.tree(project, git.resolve(project, revision))
-            if worktree.is_pointer(path)
+            if outputs.is_pointer(path)
         }
     except MlreproError:
         return {}

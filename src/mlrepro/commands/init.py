@@ -16,11 +16,11 @@ from mlrepro import (
     git,
     ignore,
     install,
+    outputs,
     process,
     project as places,
     remote,
     setting,
-    worktree,
 )
 from mlrepro.errors import ConfigError, ProcessError, StoreError, UsageError
 from mlrepro.result import Options, Result
@@ -260,7 +260,7 @@ def _store(work: Scaffold, target: Remote, *, explicit: bool) -> None:
     remote.located(project, os.environ)
     if target.found_in == "main":
         _exclude(project, os.path.relpath(target.store.root, project.main_root))
-    if fresh and git.head(project) and worktree.in_worktree(project).outs:
+    if fresh and git.head(project) and outputs.in_worktree(project).outs:
         work.advice.append(
             "the store is new and empty, but this repository has data: copy the store from where "
             "it is, or name it: mlrepro init --store PATH"
@@ -290,7 +290,7 @@ def _ignore_files(work: Scaffold, target: Remote) -> None:
     project = work.project
     pointers = []
     if os.path.isdir(project.dvc_dir):
-        pointers = [item.pointer for item in worktree.in_worktree(project).outs]
+        pointers = [item.pointer for item in outputs.in_worktree(project).outs]
     changes = ignore.bring_back(project, [*pointers, *_data_probe(project)])
     wanted = list(dict.fromkeys(["config/config.py", *SETTINGS, *work.created]))
     changes = ignore.bring_back(project, wanted, changes, siblings=False)

@@ -6,9 +6,10 @@ import os
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from mlrepro import git, naming, timeline, worktree
+from mlrepro import git, naming, outputs, timeline
 from mlrepro.errors import PathError
 from mlrepro.result import Options, Result
+from mlrepro.safepath import quoted
 
 if TYPE_CHECKING:
     from mlrepro.project import Project
@@ -66,12 +67,12 @@ def run(project: Project, path: str | None, options: Options) -> LogResult:
 def _never(project: Project, name: str) -> PathError:
     """The error for a path that no commit has data at, as exact as can be told."""
     shown = project.show(name)
-    listing = worktree.in_worktree(project)
+    listing = outputs.in_worktree(project)
     if any(naming.means(item.path, item.pointer, name) for item in listing.outs):
         why, hint = f"No commit has {shown} yet.", "git commit"
     elif git.listed(project, [name]):
         why = f"{shown} is kept by git itself, not as data."
-        hint = f"git log -- {naming.quoted(shown)}"
+        hint = f"git log -- {quoted(shown)}"
     else:
         why, hint = f"No commit ever had data at {shown}.", "mlrepro log lists all that had any"
     return PathError(why, hint, code="path-not-tracked", path=name)

@@ -7,13 +7,26 @@ import time
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
-from mlrepro import capture, durable, folder, git, ignore, index, naming, pointer, worktree
+from mlrepro import (
+    capture,
+    durable,
+    fitness,
+    folder,
+    git,
+    ignore,
+    index,
+    naming,
+    outputs,
+    pointer,
+    worktree,
+)
 from mlrepro.errors import PathError, Refused
 from mlrepro.result import Options, Result
+from mlrepro.safepath import quoted
 
 if TYPE_CHECKING:
+    from mlrepro.outputs import Tracked
     from mlrepro.project import Project
-    from mlrepro.worktree import Tracked
 
 _SETTLED = 0.03  # seconds, after which a write has a later date than the rename (see index)
 
@@ -76,13 +89,13 @@ def _move(project: Project, item: Tracked, path: str, name: str, text: bytes) ->
 
 def _tracked(project: Project, typed: str, record: index.Record) -> Tracked:
     name = naming.relative(project, typed)
-    if worktree.is_pointer(name):
-        listing = worktree.in_worktree(project, [name])
+    if outputs.is_pointer(name):
+        listing = outputs.in_worktree(project, [name])
         if listing.errors:
             raise listing.errors[0]
         item = listing.outs[0] if listing.outs else None
     else:
-        item = naming.existing(project, name, record)
+        item = fitness.existing(project, name, record)
     if item is None:
         raise PathError(
             f"Not tracked: {typed}",
@@ -90,7 +103,7 @@ def _tracked(project: Project, typed: str, record: index.Record) -> Tracked:
             code="path-not-tracked",
             path=name,
         )
-    outs = worktree.in_worktree(project, [item.pointer]).outs
+    outs = outputs.in_worktree(project, [item.pointer]).outs
     if len(outs) != 1 or not item.plain or item.in_lock:
         raise Refused(
             f"{item.pointer} says more than where {item.path} is: it is DVC's to move.",
@@ -107,7 +120,7 @@ def _destination(project: Project, item: Tracked, old: str, new: str) -> str:
     path = naming.relative(project, new)
     if not path or os.path.isdir(project.absolute(path)) or new.endswith("/"):
         path = os.path.join(path, os.path.basename(item.path))
-    naming.check_name(path)
+    fitness.check_name(path)
     if path.endswith(".dvc") or path.split("/", maxsplit=1)[0] in (".git", ".dvc"):
         raise PathError(
             f"Data cannot be called {path}: git or DVC would take it for their own.",
@@ -148,7 +161,7 @@ def _check(
         )
     _check_device(project, item, path)
     if not begun:
-        naming.check_free(project, path, record)
+        fitness.check_free(project, path, record)
 
 
 def _check_device(project: Project, item: Tracked, path: str) -> None:
@@ -166,8 +179,8 @@ def _check_device(project: Project, item: Tracked, path: str) -> None:
     if os.path.lexists(here) and os.lstat(here).st_dev != os.stat(there).st_dev:
         raise Refused(
             f"{path} is on another disk than {item.path}, so it cannot be renamed.",
-            f"copy it there, then: mlrepro track {naming.quoted(path)}; mlrepro untrack "
-            f"{naming.quoted(item.path)}",
+            f"copy it there, then: mlrepro track {quoted(path)}; mlrepro untrack "
+            f"{quoted(item.path)}",
             code="other-device",
             path=path,
         )

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import os
-import shlex
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from mlrepro import git, index, materialize, naming, remote, threeway, transfer, worktree
+from mlrepro import git, index, materialize, naming, outputs, remote, threeway, transfer
 from mlrepro.errors import MlreproError, StoreError
 from mlrepro.result import Options, Result
+from mlrepro.safepath import quoted
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -62,11 +62,11 @@ def run(project: Project, paths: Sequence[str], force: bool, options: Options) -
     if settled and not options.dry_run:
         index.save(project.state_dir, settled)
     target = remote.located(project, os.environ, write=not options.dry_run)
-    listing = worktree.in_worktree(project)
+    listing = outputs.in_worktree(project)
     items, errors = naming.tracked(project, listing, paths)
     done = materialize.bring(project, target, items, record, options, force=force)
     for path, oid in done.saved:
-        shown, blob = (shlex.quote(project.show(one)) for one in (path, target.cache.path(oid)))
+        shown, blob = (quoted(project.show(one)) for one in (path, target.cache.path(oid)))
         options.reporter.note(
             f"{path} as it was edited is in the cache; to get it back: cp {blob} {shown}"
         )

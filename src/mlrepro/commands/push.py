@@ -6,7 +6,7 @@ import os
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from mlrepro import capture, git, history, index, naming, remote, transfer, worktree
+from mlrepro import capture, git, history, index, naming, outputs, remote, transfer, worktree
 from mlrepro.result import Options, Result
 
 if TYPE_CHECKING:
@@ -92,7 +92,7 @@ def _needs(
         needs, errors, _ = history.needs(project, history.introduced(project, "--all"))
         return needs, errors
     if not revisions:
-        listing = worktree.in_worktree(project)
+        listing = outputs.in_worktree(project)
         return history.needs_of(listing.outs), listing.errors
     needs, errors = [], []
     for revision in revisions:

@@ -14,9 +14,9 @@ from mlrepro import (
     materialize,
     merging,
     naming,
+    outputs,
     remote,
     threeway,
-    worktree,
 )
 from mlrepro.errors import MlreproError, PathError, PointerError
 from mlrepro.result import Options, Result
@@ -59,7 +59,7 @@ def run(project: Project, side: str, paths: Sequence[str], options: Options) -> 
             errors.append(error)
     if resolved and not options.dry_run:
         git.stage(project, resolved)
-        listing = worktree.in_worktree(project, resolved)
+        listing = outputs.in_worktree(project, resolved)
         record = index.load(project.state_dir)
         settled = threeway.settle(project, record)  # our side was committed, or none could merge
         if settled:
@@ -81,7 +81,7 @@ def run(project: Project, side: str, paths: Sequence[str], options: Options) -> 
 
 def _pointer(project: Project, typed: str) -> str:
     name = naming.relative(project, typed)
-    return name if worktree.is_pointer(name) else capture.pointer_name(name)
+    return name if outputs.is_pointer(name) else capture.pointer_name(name)
 
 
 def _chosen(

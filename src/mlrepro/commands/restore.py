@@ -14,20 +14,21 @@ from mlrepro import (
     index,
     materialize,
     naming,
+    outputs,
     remote,
     returning,
     threeway,
-    worktree,
 )
 from mlrepro.errors import MlreproError, PathError
 from mlrepro.result import Options, Result
+from mlrepro.safepath import quoted
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from mlrepro.materialize import Brought
+    from mlrepro.outputs import Tracked
     from mlrepro.project import Project
-    from mlrepro.worktree import Tracked
 
 
 @dataclass(frozen=True)
@@ -65,7 +66,7 @@ def run(
     if settled and not options.dry_run:
         index.save(project.state_dir, settled)
     target = remote.located(project, os.environ, write=not options.dry_run)
-    now = worktree.in_worktree(project)
+    now = outputs.in_worktree(project)
     wanted, errors = _wanted(project, paths, revision, commit, now)
     every: list[MlreproError] = list(errors)
     items = []
@@ -114,10 +115,10 @@ def _wanted(
     paths: Sequence[str],
     revision: str,
     commit: str,
-    now: worktree.Listing,
+    now: outputs.Listing,
 ) -> tuple[_Wanted, list[MlreproError]]:
     """What the paths meant at that commit; what they did not mean is an error each."""
-    then = worktree.at_revision(project, commit)
+    then = outputs.at_revision(project, commit)
     whole: dict[str, Tracked] = {}
     parts: dict[str, tuple[Tracked, list[str]]] = {}
     errors: list[MlreproError] = []
@@ -145,11 +146,11 @@ def _not_then(
     typed: str,
     revision: str,
     commit: str,
-    then: worktree.Listing,
-    now: worktree.Listing,
+    then: outputs.Listing,
+    now: outputs.Listing,
 ) -> PathError:
     """The error for a path that the commit did not track, as far as that can be explained."""
-    name, shown = error.path, naming.quoted(typed)
+    name, shown = error.path, quoted(typed)
     if not then.outs and not then.errors:
         return PathError(
             f"No data was tracked in {revision} ({commit[:10]}).",

@@ -6,16 +6,17 @@ import os
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from mlrepro import git, index, naming, remote, threeway, transfer, worktree
+from mlrepro import git, index, naming, outputs, remote, threeway, transfer, worktree
 from mlrepro.errors import BlobMissing, MlreproError, Refused
 from mlrepro.result import Options, Result
 
 if TYPE_CHECKING:
     from mlrepro.gitindex import Entries
+    from mlrepro.outputs import Tracked
     from mlrepro.project import Project
     from mlrepro.remote import Remote
     from mlrepro.store import Store
-    from mlrepro.worktree import Data, Tracked
+    from mlrepro.worktree import Data
 
 
 @dataclass(frozen=True)
@@ -60,7 +61,7 @@ def run(project: Project, options: Options) -> StatusResult:
     threeway.settle(project, record)  # commits that were made without our hooks
     target = remote.located(project, os.environ, write=False)
     wrong = remote.problem(project, target)
-    listing = worktree.in_worktree(project)
+    listing = outputs.in_worktree(project)
     entries = git.entries(project)
     paths = [item.path for item in listing.outs]
     found = worktree.examine(project, paths, record, options, listing.outs)
@@ -146,7 +147,7 @@ def _notes(project: Project, outs: list[Tracked], entries: Entries) -> list[str]
     head = git.head(project)
     names = sorted({item.pointer for item in outs})
     tree = git.tree(project, head) if head else []
-    committed = {path: oid for path, oid, _ in tree if worktree.is_pointer(path)}
+    committed = {path: oid for path, oid, _ in tree if outputs.is_pointer(path)}
     by_pointer = {item.pointer: item.seen for item in outs}
     notes = []
     for name in names:
@@ -188,7 +189,7 @@ def _restorable(project: Project, stored: _Stored) -> tuple[bool, list[MlreproEr
     head = git.head(project)
     if not head:
         return True, []
-    listing = worktree.at_revision(project, head)
+    listing = outputs.at_revision(project, head)
     missing: list[MlreproError] = [
         Refused(f"HEAD: {error.message}", error.hint, error.code, path=error.path, commit=head)
         for error in listing.errors

@@ -15,11 +15,11 @@ from mlrepro import (
     ignore,
     index,
     naming,
+    outputs,
     pipeline,
     precommit,
     remote,
     wording,
-    worktree,
 )
 from mlrepro.errors import MlreproError, Refused
 from mlrepro.result import Options, Result
@@ -157,7 +157,7 @@ def _unstaged(project: Project, done: Capture) -> list[str]:
                 continue
             at = entries.find(os.fsencode(file))
             with open(path, "rb") as content:
-                same = at >= 0 and entries.oid(at) == worktree.git_oid(content.read())
+                same = at >= 0 and entries.oid(at) == outputs.git_oid(content.read())
             if not same and (file == name or at < 0):
                 left.append(file)
     return left

@@ -7,13 +7,14 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from mlrepro import durable, folder, git, ignore, index, naming, worktree
+from mlrepro import durable, folder, git, ignore, index, naming, outputs
 from mlrepro.errors import MlreproError, PathError, Refused
 from mlrepro.result import Options, Result
+from mlrepro.safepath import quoted
 
 if TYPE_CHECKING:
+    from mlrepro.outputs import Tracked
     from mlrepro.project import Project
-    from mlrepro.worktree import Tracked
 
 
 @dataclass(frozen=True)
@@ -34,7 +35,7 @@ def run(project: Project, paths: Sequence[str], options: Options) -> UntrackResu
     named, since then nothing of it is left here.
     """
     naming.require_dvc(project)
-    listing = worktree.in_worktree(project)
+    listing = outputs.in_worktree(project)
     every: list[MlreproError] = []
     named: dict[str, Tracked] = {}
     for typed in paths:
@@ -64,20 +65,20 @@ def run(project: Project, paths: Sequence[str], options: Options) -> UntrackResu
 def _part(project: Project, item: Tracked, typed: str) -> PathError:
     return PathError(
         f"{typed} is a part of {item.path}, which is tracked as a whole.",
-        f"mlrepro untrack {naming.quoted(project.show(item.path))}, or move {typed} out of it",
+        f"mlrepro untrack {quoted(project.show(item.path))}, or move {typed} out of it",
         code="path-inside-tracked",
         path=naming.relative(project, typed),
     )
 
 
 def _entangled(
-    item: Tracked, listing: worktree.Listing, named: dict[str, Tracked]
+    item: Tracked, listing: outputs.Listing, named: dict[str, Tracked]
 ) -> Refused | None:
     """Why the pointer cannot go: it names what was not named with it, or belongs to a pipeline."""
     if item.in_lock:
         return Refused(
             f"{item.path} is an output of a pipeline, which makes it anew.",
-            f"take it out of {worktree.pipeline_of(item.pointer)}",
+            f"take it out of {outputs.pipeline_of(item.pointer)}",
             code="path-in-pipeline",
             path=item.path,
         )
@@ -86,7 +87,7 @@ def _entangled(
         return None
     return Refused(
         f"{item.pointer} names {others[0]} as well.",
-        f"mlrepro untrack {naming.quoted(item.path)} {naming.quoted(others[0])}",
+        f"mlrepro untrack {quoted(item.path)} {quoted(others[0])}",
         code="pointer-not-plain",
         path=item.path,
     )

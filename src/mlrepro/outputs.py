@@ -1,0 +1,252 @@
+"""What pointers name: each output, as the worktree, git's index or a commit has its pointer."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from mlrepro import git, pointer
+from mlrepro.errors import MlreproError, PointerError, PointerUnknown
+from mlrepro.pointer import Out
+from mlrepro.safepath import quoted
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping, Sequence
+
+    from mlrepro.gitindex import Entries
+    from mlrepro.project import Project
+
+LOCK_FILE = "dvc.lock"
+MAX_LOCK_BYTES = 1 << 22
+
+
+@dataclass(frozen=True, slots=True)
+class Tracked:
+    """One output that a pointer names.
+
+    ``path``, ``pointer``: relative to the root; ``out``: what the pointer says of it; ``seen``: the
+    git object of the pointer's text; ``plain``: the fast lane may rewrite the pointer.
+    """
+
+    path: str
+    pointer: str
+    out: Out
+    seen: str
+    plain: bool
+
+    @property
+    def oid(self) -> str:
+        return self.out.oid
+
+    @property
+    def in_lock(self) -> bool:
+        """Whether a pipeline's ``dvc.lock`` names it rather than a pointer of its own."""
+        return is_lock(self.pointer)
+
+
+@dataclass(slots=True)
+class Listing:
+    """The tracked outputs that were found, and the pointers that could not be read."""
+
+    outs: list[Tracked] = field(default_factory=list)
+    errors: list[MlreproError] = field(default_factory=list)
+
+    def by_path(self) -> dict[str, Tracked]:
+        return {item.path: item for item in self.outs}
+
+
+def is_pointer(name: str) -> bool:
+    """Whether a file of this name is one that names outputs."""
+    base = os.path.basename(name)
+    if base == LOCK_FILE:
+        return True
+    return base.endswith(".dvc") and base != ".dvc" and not name.startswith(".dvc/")
+
+
+def is_lock(name: str) -> bool:
+    """Whether it is the file in which a pipeline names its outputs."""
+    return os.path.basename(name) == LOCK_FILE
+
+
+def git_oid(content: bytes) -> str:
+    """The name git gives a file with this content (SHA-1 repositories)."""
+    import hashlib
+
+    return hashlib.sha1(b"blob %d\0" % len(content) + content, usedforsecurity=False).hexdigest()
+
+
+def read_pointers(
+    project: Project,
+    texts: Iterable[tuple[str, str, bytes]],
+    pipelines: Mapping[str, bytes] | None = None,
+) -> Listing:
+    """Parse pointers: (name, git object or "", text) each. One that is bad is named, not raised.
+
+    ``pipelines``: the ``dvc.yaml`` that goes with each ``dvc.lock``, if not the worktree's.
+    """
+    listing = Listing()
+    taken: dict[str, str] = {}
+    for name, seen, content in texts:
+        try:
+            found = list(_outs_of(project, name, seen or git_oid(content), content, pipelines))
+        except MlreproError as error:
+            error.path = error.path or name
+            error.hint = error.hint or f"git checkout -- {quoted(name)}"
+            listing.errors.append(error)
+            continue
+        for item in found:
+            if item.path in taken:
+                listing.errors.append(
+                    PointerError(
+                        f"{item.path} is named by two pointers: {taken[item.path]} and {name}",
+                        f"git rm {name}",
+                        path=name,
+                    )
+                )
+                continue
+            taken[item.path] = name
+            listing.outs.append(item)
+    return listing
+
+
+def _outs_of(
+    project: Project,
+    name: str,
+    seen: str,
+    content: bytes,
+    pipelines: Mapping[str, bytes] | None,
+) -> Iterable[Tracked]:
+    if is_lock(name):
+        from mlrepro import dvc
+
+        base = os.path.dirname(name)
+        text = _pipeline(project, base) if pipelines is None else pipelines.get(name, b"")
+        for one in dvc.lock_outs(content, name, text):
+            found = Out(one.path, one.oid, one.size, one.nfiles, one.isexec, one.legacy)
+            yield Tracked(os.path.normpath(os.path.join(base, one.path)), name, found, seen, False)
+        return
+    try:
+        parsed = pointer.parse(content, name)
+    except PointerUnknown:
+        from mlrepro import dvc
+
+        parsed = dvc.parse_pointer(content, name)
+    for out in parsed.outs:
+        yield Tracked(pointer.out_path(name, parsed, out), name, out, seen, parsed.exact)
+
+
+def pipeline_of(lock: str) -> str:
+    """The file that says which outputs of a lock file have blobs at all."""
+    return os.path.join(os.path.dirname(lock), "dvc.yaml")
+
+
+def _pipeline(project: Project, folder_: str) -> bytes:
+    """The text of the ``dvc.yaml`` that says which outputs of a lock file have blobs at all."""
+    try:
+        with open(project.absolute(os.path.join(folder_, "dvc.yaml")), "rb") as file:
+            return file.read(MAX_LOCK_BYTES)
+    except OSError:
+        return b""
+
+
+def in_worktree(project: Project, names: Sequence[str] | None = None) -> Listing:
+    """What the pointer files of the worktree say: all of them, or those named."""
+    if names is None:
+        listed = git.paths(git.run(project, "ls-files", "-z", "--cached", "--deduplicate"))
+        every = [name for name in listed if is_pointer(name)]
+        fresh = git.untracked(project, "*.dvc", f":(glob)**/{LOCK_FILE}")
+        every += [name for name in fresh if is_pointer(name)]
+        names = sorted(dict.fromkeys(every))
+    texts = []
+    errors: list[MlreproError] = []
+    for name in names:
+        path = project.absolute(name)
+        try:
+            if os.path.islink(path):
+                raise PointerError(
+                    f"The pointer is a symbolic link: {name}", f"git rm {name}", path=name
+                )
+            with open(path, "rb") as file:
+                texts.append((name, "", file.read(pointer.MAX_POINTER_BYTES + 1)))
+        except (FileNotFoundError, NotADirectoryError):
+            continue  # removed in the worktree: no longer tracked here
+        except OSError as error:
+            errors.append(
+                PointerError(
+                    f"Cannot read {name}: {error.strerror}",
+                    f"ls -ld {quoted(name)}",
+                    code="pointer-unreadable",
+                    path=name,
+                )
+            )
+        except PointerError as error:
+            errors.append(error)
+    listing = read_pointers(project, texts)
+    listing.errors += errors
+    return listing
+
+
+def in_index(project: Project, entries: Entries) -> Listing:
+    """What the pointers say as they are staged."""
+    named: dict[str, str] = {}
+    errors: list[MlreproError] = []
+    for at, raw in enumerate(entries.names):
+        if not raw.endswith((b".dvc", b".lock")):
+            continue
+        name = os.fsdecode(raw)
+        if not is_pointer(name):
+            continue
+        if entries.stages[at]:
+            if name not in {error.path for error in errors}:
+                errors.append(conflict(name))
+            continue
+        named[name] = entries.oid(at)
+    contents = _contents(project, named)
+    listing = read_pointers(
+        project, ((name, oid, contents.get(oid, b"")) for name, oid in named.items())
+    )
+    listing.errors += errors
+    return listing
+
+
+def _contents(project: Project, named: dict[str, str]) -> dict[str, bytes]:
+    """The texts of pointers by git object: from the worktree where they are just those.
+
+    That is nearly always so, and saves a git process.
+    """
+    contents: dict[str, bytes] = {}
+    for name, oid in named.items():
+        try:
+            with open(project.absolute(name), "rb") as file:
+                text = file.read(pointer.MAX_POINTER_BYTES)
+        except OSError:
+            continue
+        if git_oid(text) == oid:
+            contents[oid] = text
+    missing = [oid for oid in named.values() if oid not in contents]
+    return contents | git.blobs(project, missing, pointer.MAX_POINTER_BYTES)
+
+
+def at_revision(project: Project, revision: str) -> Listing:
+    """What the pointers say in a commit."""
+    every = {name: oid for name, oid, _ in git.tree(project, revision)}
+    named = {name: oid for name, oid in every.items() if is_pointer(name)}
+    stages = {name: every.get(pipeline_of(name), "") for name in named if is_lock(name)}
+    wanted = [*named.values(), *(oid for oid in stages.values() if oid)]
+    contents = git.blobs(project, wanted, MAX_LOCK_BYTES)
+    return read_pointers(
+        project,
+        ((name, oid, contents.get(oid, b"")) for name, oid in named.items()),
+        {name: contents.get(oid, b"") for name, oid in stages.items()},
+    )
+
+
+def conflict(name: str) -> PointerError:
+    """The error for a pointer that a merge left unresolved."""
+    return PointerError(
+        f"The pointer has a merge conflict: {name}",
+        f"mlrepro resolve --ours {name}   (or --theirs, or --union for a folder)",
+        code="pointer-conflict",
+        path=name,
+    )
