@@ -38,11 +38,11 @@ demo: $(READY)        ## watch a commit come back, byte for byte, in a repositor
 test: $(READY)        ## the tests that take minutes at most (ARGS='-k word' for some of them)
 	PYTEST_DEBUG_TEMPROOT="$(MEMORY)" $(PYTEST) -m 'not slow' $(ARGS)
 
-test-slow: $(READY)   ## the others
-	$(PYTEST) -m slow $(ARGS)
+test-slow: $(READY)   ## the others, with all the servers that they ask
+	TEST_SERVERS=required $(PYTEST) -m slow $(ARGS)
 
-test-all: $(READY)    ## all tests
-	$(PYTEST) $(ARGS)
+test-all: $(READY)    ## all tests, with all the servers that they ask
+	TEST_SERVERS=required $(PYTEST) $(ARGS)
 
 reliability: $(READY) ## try what goes wrong, and write down in docs/ how often it was survived
 	$(PYTEST) --reliability docs/reliability.md $(ARGS)

