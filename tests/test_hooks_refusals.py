@@ -11,6 +11,7 @@ import pytest
 
 from building import blob_path, read_file_tree
 from hooked import DATA, FIRST, MOSTLY_PLAIN, POINTER, Hooked, pointer_text
+from mlrepro import index
 
 LARGE = 5_000_001  # bytes; one more than the default limit
 NOWHERE = "0123456789abcdef" * 2
@@ -259,6 +260,9 @@ def test_a_network_store_out_of_reach(
     oid = plain.md5(DATA)
     assert "owed" in said, said
     assert blob_path(plain.path(".dvc/cache"), oid).is_file()
+    plain.stage(content="again\n")
+    assert "http" in plain.commits("-m", "again").stderr  # it was tried once more
+    assert not index.load(str(plain.state)).entries[DATA].stored
     pushed = plain.git("push", "origin", "main", check=False)
     assert pushed.returncode == 1 and oid in pushed.stderr, pushed.stderr
     with http.server.ThreadingHTTPServer(("127.0.0.1", 0), shelf.RequestHandlerClass) as there:
@@ -271,3 +275,15 @@ def test_a_network_store_out_of_reach(
         thread.join()
     kept = shelf.RequestHandlerClass.blobs
     assert kept[f"/store/files/md5/{oid[:2]}/{oid[2:]}"] == plain.read(DATA)
+
+
+def test_a_new_pointer_to_what_another_pointer_has_lost(plain: Hooked) -> None:
+    """That the last commit names the content already makes it no less lost."""
+    plain.path(DATA).unlink()
+    for place in (plain.store, plain.path(".dvc/cache")):
+        blob_path(place, plain.oid(POINTER, "HEAD")).unlink()
+    text = plain.read(POINTER).decode().replace("path: x.csv", "path: z.csv")
+    plain.write("data/z.csv.dvc", text)
+    plain.git("add", "-f", "data/z.csv.dvc")
+    done = plain.commit_with("-m", "a copy")
+    assert done.exit_code == 1 and "data/z.csv" in done.stderr, done.stderr

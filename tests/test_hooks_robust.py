@@ -292,3 +292,11 @@ def test_a_locale_that_knows_only_ascii(plain: Hooked, locale: str) -> None:
     plain.write(name, "edited")
     plain.commits("-m", "edited", env={"LC_ALL": locale, "LANG": locale})
     assert plain.is_good(name), plain.explain(name)
+
+
+def test_a_lane_that_there_is_not_stops_no_commit(plain: Hooked) -> None:
+    plain.edit("lane")
+    done = plain.commit_with("--allow-empty", "-m", "edited", env={"MLREPRO_LANE": "fats"})
+    assert done.exit_code == 0, done.stderr
+    assert "'fats'" in done.stderr and "auto" in done.stderr and "dvc" in done.stderr
+    assert plain.is_good(), plain.explain()

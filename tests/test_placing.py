@@ -13,7 +13,7 @@ import pytest
 from blobs import Place, put
 from mlrepro import durable, placing, restoring, streaming
 from mlrepro.errors import MlreproError
-from mlrepro.restoring import Restore, remove_file
+from mlrepro.restoring import Restore, remove_files
 
 LARGE = streaming.SMALL + 1
 
@@ -241,24 +241,46 @@ def test_another_disk_below_the_root(
     assert place.is_tidy()
 
 
-def test_remove_file(place: Place, way: str) -> None:
-    path, root = str(place.root / "d/x"), str(place.root)
+def remove(place: Place, path: str, expect: os.stat_result | None) -> bool:
+    """One file taken away; says whether it is gone."""
+    done = remove_files([(path, expect)], place.staging, str(place.root))
+    if done.failed:
+        raise done.failed[0][1]
+    return done.gone == [path]
+
+
+def test_removing(place: Place, way: str) -> None:
+    path = str(place.root / "d/x")
     was = place.file(b"old", "d/x")
-    assert not remove_file(path, None, place.staging)
+    assert not remove(place, path, None)
     (place.root / "d/x").write_bytes(b"new!")
-    assert not remove_file(path, was, place.staging, root) and place.read("d/x") == b"new!"
-    assert remove_file(path, os.stat(path), place.staging, root) and not os.path.exists(path)
-    assert remove_file(path, was, place.staging) and remove_file(path, None, place.staging)
+    assert not remove(place, path, was) and place.read("d/x") == b"new!"
+    assert remove(place, path, os.stat(path)) and not os.path.exists(path)
+    assert remove(place, path, was) and remove(place, path, None)
     assert place.is_tidy()
 
 
-def test_remove_file_follows_no_link(tmp_path: Path, place: Place) -> None:
+def test_many_removals_are_flushed_once_for_each_folder(
+    place: Place, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    names = [f"d{at % 2}/{at}" for at in range(40)]
+    wanted = [(str(place.root / name), place.file(b"old", name)) for name in names]
+    wanted[7] = (wanted[7][0], wanted[8][1])
+    flushed: list[str] = []
+    monkeypatch.setattr(placing, "sync_dirs", flushed.extend)
+    done = remove_files(wanted, place.staging, str(place.root))
+    assert (len(done.gone), done.kept, done.failed) == (39, [wanted[7][0]], [])
+    assert sorted(flushed) == [str(place.root / "d0"), str(place.root / "d1")]
+    assert place.is_tidy()
+
+
+def test_removing_follows_no_link(tmp_path: Path, place: Place) -> None:
     (tmp_path / "outside").mkdir()
     (tmp_path / "outside/x").write_bytes(b"safe")
     (place.root / "d").symlink_to("../outside")
     was = os.stat(tmp_path / "outside/x")
     with pytest.raises(MlreproError) as caught:
-        remove_file(str(place.root / "d/x"), was, place.staging, str(place.root))
+        remove(place, str(place.root / "d/x"), was)
     assert caught.value.code == "path-symlink" and (tmp_path / "outside/x").exists()
 
 
@@ -273,5 +295,5 @@ def test_a_removal_into_which_a_write_slips_is_undone(
         plain(old, new, **folders)
 
     monkeypatch.setattr(os, "rename", rename)
-    assert not remove_file(str(place.root / "x"), was, place.staging, str(place.root))
+    assert not remove(place, str(place.root / "x"), was)
     assert place.read() == b"precious"

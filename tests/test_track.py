@@ -315,6 +315,17 @@ def test_the_environment_forces_the_lane(work: Work) -> None:
     assert work.oid("data/x.csv.dvc") == oid_of("1")
 
 
+def test_a_lane_that_there_is_not(work: Work) -> None:
+    work.write("data/x.csv", "1")
+    done = work.mlrepro("track", "data/x.csv", "--json", env={"MLREPRO_LANE": "fats"})
+    assert done.exit_code == 2 and done.json["errors"][0]["code"] == "lane-unknown"
+    assert (
+        "auto" in done.json["errors"][0]["message"] and "dvc" in done.json["errors"][0]["message"]
+    )
+    assert not work.path("data/x.csv.dvc").exists()
+    assert work.mlrepro("track", "data/x.csv", env={"MLREPRO_LANE": "auto"}).exit_code == 0
+
+
 def test_another_files_failure_does_not_stop_the_others(laned: Work) -> None:
     laned.write("data/x.csv", "1")
     os.mkfifo(laned.path("data/pipe"))

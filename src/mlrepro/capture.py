@@ -361,7 +361,8 @@ def _send(project: Project, target: Remote, result: Capture, options: Options) -
     result.owed = [need.oid for need in sent.owed]
     owed = set(result.owed)
     for item in result.saved:
-        item.stored = item.data.oid not in owed
+        # Which members of a folder are owed is not worth finding out: it is only looked at again.
+        item.stored = item.data.oid not in owed and not (owed and item.data.tree is not None)
     result.notes += [f"{error.message} The content is in the cache, and owed to the store."
                      for error in sent.errors]  # fmt: skip
 

@@ -17,7 +17,7 @@ from mlrepro.outcome import EXIT_BUG, EXIT_INTERRUPTED, Outcome, Show, shower
 from mlrepro.progress import StreamReporter
 from mlrepro.project import Project, find
 from mlrepro.render import render
-from mlrepro.result import Options, Result
+from mlrepro.result import Options, Result, lane_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -110,8 +110,7 @@ class _Run:
     def _carry_out(self, call: Call) -> Outcome:
         flags = call.flags
         with StreamReporter(sys.stderr, quiet=flags.quiet, verbose=flags.verbose) as reporter:
-            lane = os.environ.get("MLREPRO_LANE", "")
-            options = Options(flags.jobs, flags.dry_run, flags.yes, lane, reporter)
+            options = Options(flags.jobs, flags.dry_run, flags.yes, lane_of(os.environ), reporter)
             result = self._run(call, options)
         unread = flags.json or flags.quiet
         lines = () if unread else tuple(render(call.verb, result, self.show, options))

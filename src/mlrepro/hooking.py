@@ -7,7 +7,8 @@ import sys
 from typing import TYPE_CHECKING
 
 from mlrepro import progress, redaction
-from mlrepro.result import Options, Reporter
+from mlrepro.errors import UsageError
+from mlrepro.result import Options, Reporter, lane_of
 
 if TYPE_CHECKING:
     from mlrepro.project import Project
@@ -52,7 +53,7 @@ def _tell(line: str) -> None:
 
 
 def _run(project: Project, name: str, args: list[str], reporter: Reporter) -> HookResult:
-    options = Options(lane=os.environ.get("MLREPRO_LANE", ""), reporter=reporter)
+    options = Options(lane=_lane(), reporter=reporter)
     if name == "pre-commit":
         from mlrepro.commands import pre_commit
 
@@ -64,6 +65,15 @@ def _run(project: Project, name: str, args: list[str], reporter: Reporter) -> Ho
     from mlrepro.commands import follow
 
     return follow.run(project, name, args, options)
+
+
+def _lane() -> str:
+    """The lane that is asked for; one that there is not stops nobody's commit."""
+    try:
+        return lane_of(os.environ)
+    except UsageError as error:
+        _tell(f"mlrepro: {error.message} It was not heeded.")
+        return ""
 
 
 def _given() -> bytes:
@@ -82,7 +92,7 @@ def _merge(project: Project, args: list[str]) -> int:
         return 2
     target = remote.located(project, os.environ, write=False)
     files = [os.path.join(project.cwd, name) for name in args[:3]]
-    left = merging.drive(project, target, files, args[3])
+    left = merging.drive(project, target, files, args[3], Options())
     if left is None:
         return 0
     _tell(f"mlrepro: {left.message}")

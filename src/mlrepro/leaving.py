@@ -9,7 +9,7 @@ from mlrepro import engine, index, materialize, placement, restoring, worktree
 from mlrepro.errors import MlreproError
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
     from mlrepro.materialize import Brought
     from mlrepro.project import Project
@@ -40,7 +40,7 @@ def take_away(
             result.errors.append(data.error)
         if not data.oid:
             continue
-        unsaved = data.oid != entry.synced or not materialize.is_saved(target, data.oid)
+        unsaved = data.oid != entry.synced or not placement.is_saved(target, data.oid)
         if unsaved and not (force and _save(project, target, entry.path, data, options, result)):
             result.kept.append(entry.path)
             continue
@@ -50,10 +50,9 @@ def take_away(
         try:
             if data.tree is not None:
                 _take_folder(project, target, entry, data, result)
-            elif _remove(project, project.absolute(entry.path), data.stat):
+            elif _remove(project, {project.absolute(entry.path): data.stat}, result):
                 result.removed.append(entry.path)
             else:
-                result.kept.append(entry.path)
                 continue
         except MlreproError as error:
             result.errors.append(error)
@@ -82,8 +81,17 @@ def _save(
     return not report.failed
 
 
-def _remove(project: Project, path: str, expect: os.stat_result | tuple[int, ...] | None) -> bool:
-    return restoring.remove_file(path, expect, materialize.staging(project), project.root)
+def _remove(
+    project: Project, wanted: Mapping[str, os.stat_result | tuple[int, ...] | None], result: Brought
+) -> bool:
+    """Remove these files (absolute path → as it has to be); says whether all of them are gone."""
+    done = restoring.remove_files(wanted.items(), materialize.staging(project), project.root)
+    result.kept += [os.path.relpath(path, project.root) for path in done.kept]
+    result.errors += [materialize.recovered(path) for path in done.recovered]
+    for path, error in done.failed:
+        error.path = os.path.relpath(path, project.root)
+        result.errors.append(error)
+    return not (done.kept or done.failed)
 
 
 def _remove_empty(project: Project, folder: str) -> None:
@@ -103,10 +111,9 @@ def _take_folder(
     stats = placement.stats_of(data)
     members = data.tree.members() if data.tree is not None else {}
     places = {**target.cache.list_oids(), **(target.store.list_oids() if target.store else {})}
-    for name, oid in members.items():
-        path = os.path.join(base, name)
-        if oid not in places or not _remove(project, path, stats.get(name)):
-            result.kept.append(f"{entry.path}/{name}")
+    saved = {name for name, oid in members.items() if oid in places}
+    result.kept += [f"{entry.path}/{name}" for name in members if name not in saved]
+    _remove(project, {os.path.join(base, name): stats.get(name) for name in saved}, result)
     for folder, _, _ in os.walk(base, topdown=False):
         try:
             os.rmdir(folder)

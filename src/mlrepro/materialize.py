@@ -11,7 +11,6 @@ from mlrepro import (
     executable,
     folder,
     index,
-    legacy,
     placement,
     restoring,
     threeway,
@@ -19,6 +18,7 @@ from mlrepro import (
     worktree,
 )
 from mlrepro.errors import MlreproError, Refused
+from mlrepro.patterns import folders_above
 from mlrepro.placement import Plan
 from mlrepro.safepath import quoted
 
@@ -145,9 +145,11 @@ def _plan(
         plan = Plan(item, data, entry, in_part=bool(lost or only), only=only)
         try:
             if item.out.is_dir:
-                _plan_folder(project, target, plan, {need.oid for need in lost or ()}, force)
+                placement.plan_folder(
+                    project, target, plan, {need.oid for need in lost or ()}, force
+                )
             else:
-                _plan_file(project, target, plan, force)
+                placement.plan_file(project, target, plan, force)
         except MlreproError as error:
             error.path = error.path or item.path
             result.errors.append(error)
@@ -156,95 +158,6 @@ def _plan(
         if not (whole and plan.kept):
             plans.append(plan)
     return plans
-
-
-def is_saved(target: Remote, oid: str) -> bool:
-    """Whether cache or store has the blob."""
-    return target.cache.has(oid, None) or (target.store is not None and target.store.has(oid, None))
-
-
-def _plan_file(project: Project, target: Remote, plan: Plan, force: bool) -> None:
-    item, data, entry = plan.item, plan.data, plan.entry
-    absolute = project.absolute(item.path)
-    if data.tree is not None:
-        raise Refused(
-            f"{item.path} is a folder here, but its pointer names a file.",
-            f"move the folder away, then: mlrepro pull {item.path}",
-            code="kind-changed",
-        )
-    if data.oid:
-        in_step = data.oid == entry.synced
-        known = not entry.synced and not entry.pending and is_saved(target, data.oid)
-        if not in_step and not known:
-            if not force:
-                plan.kept.append(item.path)
-                return
-            plan.save.append(absolute)
-        elif not is_saved(target, data.oid):
-            plan.save.append(absolute)
-    plan.bring.append(
-        restoring.Restore(
-            item.oid, absolute, item.out.size, item.out.isexec, data.stat if data.oid else None
-        )
-    )
-
-
-def _plan_folder(project: Project, target: Remote, plan: Plan, lost: set[str], force: bool) -> None:
-    item, data = plan.item, plan.data
-    if data.oid and data.tree is None:
-        raise Refused(
-            f"{item.path} is a file here, but its pointer names a folder.",
-            f"move the file away, then: mlrepro pull {item.path}",
-            code="kind-changed",
-        )
-    was, now = _members(project, target, plan)
-    stats = placement.stats_of(data)
-    for name, oid in plan.members.items():
-        here = now.get(name, "")
-        if here == oid or oid in lost or not plan.concerns(name):
-            continue
-        path = project.absolute(f"{item.path}/{name}")
-        if here and here != was.get(name) and (was or not is_saved(target, here)):
-            if not force:
-                plan.kept.append(f"{item.path}/{name}")
-                continue
-            plan.save.append(path)
-        elif here and not is_saved(target, here):
-            plan.save.append(path)
-        plan.bring.append(restoring.Restore(oid, path, None, False, stats.get(name)))
-    for name, here in now.items():
-        if name in plan.members or not plan.concerns(name):
-            continue
-        saved = here == was.get(name) and is_saved(target, here)
-        if not saved and not force:
-            plan.kept.append(f"{item.path}/{name}")
-            continue
-        plan.remove.append((name, here))
-        if not saved:
-            plan.save.append(project.absolute(f"{item.path}/{name}"))
-
-
-def _members(project: Project, target: Remote, plan: Plan) -> tuple[dict[str, str], dict[str, str]]:
-    """The members of a folder when it was last in step, and now; sets what they are to be."""
-    item, data, synced = plan.item, plan.data, plan.entry.synced
-    places = [target.cache] + ([target.store] if target.store is not None else [])
-    listing = transfer.listing_of(item.oid, places) or []
-    plan.members = {member.relpath: member.oid for member in listing}
-    was: dict[str, str] = {}
-    if synced.endswith(".dir"):
-        was = {member.relpath: member.oid for member in transfer.listing_of(synced, places) or []}
-    if data.tree is None:
-        return was, {}
-    now = data.tree.members()
-    if item.out.legacy:
-        absolute = project.absolute(item.path)
-        now = legacy.members(places, absolute, data.tree, {**was, **plan.members})
-    elif data.oid == synced:
-        was = dict(now)  # it may have been saved by DVC 2, under other hashes
-    for name in data.tree.names:
-        if name not in now and name in plan.members:
-            now[name] = legacy.other(plan.members[name])  # left out by .dvcignore: nobody saved it
-    return was, now
 
 
 def _save_first(
@@ -279,8 +192,11 @@ def _carry_out(
     every = [one for plan in plans for one in plan.bring]
     names = {one.dest: os.path.relpath(one.dest, project.root) for one in every}
     if options.dry_run:
-        result.restored += [plan.item.path for plan in plans if plan.bring]
+        result.restored += [plan.item.path for plan in plans if plan.bring or plan.remove]
         return
+    in_the_way = {id(plan): _in_the_way(project, plan) for plan in plans}
+    for plan in plans:
+        _remove(project, plan, in_the_way[id(plan)], result)
     places = [target.cache] + ([target.store] if target.store is not None else [])
     report = restoring.restore_files(
         every, places, staging(project), project.root,
@@ -291,14 +207,14 @@ def _carry_out(
         need = transfer.Need(names[one.dest], one.oid, one.size, pointers[one.dest])
         result.missing.append(need)
     result.kept += [names[dest] for dest in report.kept]
-    result.errors += [_recovered(path) for path in report.recovered]
+    result.errors += [recovered(path) for path in report.recovered]
     for dest, error in report.failed:
         error.path = names.get(dest, "")
         result.errors.append(error)
     done = {one.dest: one for one in report.restored}
     for plan in plans:
-        for name, _ in plan.remove:
-            _remove(project, plan, name, result)
+        first = set(in_the_way[id(plan)])
+        _remove(project, plan, [name for name, _ in plan.remove if name not in first], result)
         if any(one.dest in done for one in plan.bring) or plan.remove:
             result.restored.append(plan.item.path)
         whole = all(one.dest in done for one in plan.bring) and not (plan.kept or plan.in_part)
@@ -312,25 +228,50 @@ def staging(project: Project) -> str:
     return place
 
 
-def _remove(project: Project, plan: Plan, name: str, result: Brought) -> None:
-    """Take away a member that the new version does not have, if it is still what was saved."""
+def _in_the_way(project: Project, plan: Plan) -> list[str]:
+    """Members that go, and stand where a new one is to be: a file where it needs a folder, or in a
+    folder where it is a file. All of them are saved; they have to go first.
+    """
     base = project.absolute(plan.item.path)
-    path = os.path.join(base, name)
-    if not restoring.remove_file(
-        path, placement.stats_of(plan.data).get(name), staging(project), project.root
-    ):
-        result.kept.append(f"{plan.item.path}/{name}")
+    fresh = {os.path.relpath(one.dest, base) for one in plan.bring} if plan.remove else set()
+    above = {folder for name in fresh for folder in folders_above(name)}
+    return [
+        name
+        for name, _ in plan.remove
+        if name in above or not fresh.isdisjoint(folders_above(name))
+    ]
+
+
+def _remove(project: Project, plan: Plan, names: Sequence[str], result: Brought) -> None:
+    """Take away members that the new version does not have, if they are still what was saved."""
+    if not names:
         return
-    parent = os.path.dirname(path)
-    while parent != base:
+    base, stats = project.absolute(plan.item.path), placement.stats_of(plan.data)
+    done = restoring.remove_files(
+        [(os.path.join(base, name), stats.get(name)) for name in names],
+        staging(project),
+        project.root,
+    )
+    result.kept += [os.path.relpath(path, project.root) for path in done.kept]
+    result.errors += [recovered(path) for path in done.recovered]
+    for path, error in done.failed:
+        error.path = os.path.relpath(path, project.root)
+        result.errors.append(error)
+    for folder_ in {os.path.dirname(path) for path in done.gone}:
+        _drop_empty(folder_, base)
+
+
+def _drop_empty(path: str, base: str) -> None:
+    """Remove a folder and those above it, up to ``base``, as far as they are empty."""
+    while path != base:
         try:
-            os.rmdir(parent)
+            os.rmdir(path)
         except OSError:
-            break
-        parent = os.path.dirname(parent)
+            return
+        path = os.path.dirname(path)
 
 
-def _recovered(path: str) -> MlreproError:
+def recovered(path: str) -> MlreproError:
     """The finding that a run which was killed had a user's file in its hands: it is safe."""
     return MlreproError(
         f"A run that was killed left a file of yours in {path}; it was kept there.",

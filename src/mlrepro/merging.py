@@ -8,12 +8,14 @@ from typing import TYPE_CHECKING
 
 from mlrepro import engine, git, pointer, transfer
 from mlrepro.errors import MlreproError, PointerError
+from mlrepro.patterns import folders_above
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from mlrepro.project import Project
     from mlrepro.remote import Remote
+    from mlrepro.result import Options
     from mlrepro.store import Store
 
 
@@ -73,23 +75,29 @@ def split(name: str, text: bytes) -> Sides | None:
     return Sides(name, bytes(base), bytes(ours), bytes(theirs))
 
 
-def union(target: Remote, merge: Sides) -> Union:
+def union(project: Project, target: Remote, merge: Sides, options: Options) -> Union:
     """Merge a folder's pointer by its members: what one side added, changed or removed holds.
 
-    The merged listing is put into cache and store. Raises PointerError for a pointer that does not
-    name one folder, BlobMissing where a listing is in neither cache nor store.
+    The merged listing is put into cache and store, but in a dry run. Raises PointerError for a
+    pointer that does not name one folder, BlobMissing where a listing is in neither cache nor
+    store.
     """
     ours, theirs = _one_folder(merge.name, merge.ours), _one_folder(merge.name, merge.theirs)
     base = _one_folder(merge.name, merge.base) if merge.base.strip() else None
     places = [target.cache] + ([target.store] if target.store is not None else [])
+    if target.store is None:
+        wanted = [transfer.Need(out.path, out.oid) for out in (ours, theirs, base) if out]
+        transfer.fetch_listings(project, target, wanted, options)
     mine, yours = _members(ours, places, merge.name), _members(theirs, places, merge.name)
     was = _members(base, places, merge.name) if base is not None else {}
     merged, conflicts = three_way(was, mine, yours)
     if conflicts:
         return Union(b"", tuple(conflicts))
     listing = pointer.render_listing([pointer.Member(n, merged[n]) for n in sorted(merged)])
-    target.cache.create()
-    oid = engine.save_bytes(listing, ".dir", target.cache, target.store)
+    oid = pointer.listing_oid(listing)
+    if not options.dry_run:
+        target.cache.create()
+        engine.save_bytes(listing, ".dir", target.cache, target.store)
     size = _size(ours, mine, merged, places)
     out = pointer.Out(ours.path, oid, size, len(merged), ours.isexec)
     return Union(pointer.render(pointer.Pointer((out,))))
@@ -102,6 +110,13 @@ def _one_folder(name: str, text: bytes) -> pointer.Out:
             f"{name} names a file: two versions of a file have no union.",
             f"mlrepro resolve --ours {name}   (or --theirs)",
             code="not-a-folder",
+            path=name,
+        )
+    if parsed.outs[0].legacy:
+        raise PointerError(
+            f"{name} was written by DVC 2, whose folders cannot be merged with those of DVC 3.",
+            f"mlrepro resolve --ours {name}   (or --theirs)",
+            code="pointer-legacy",
             path=name,
         )
     return parsed.outs[0]
@@ -131,7 +146,7 @@ def three_way(
             continue
         if chosen is not None:
             merged[name] = chosen
-    folders = {name.rpartition("/")[0] for name in merged}
+    folders = {above for name in merged for above in folders_above(name)}
     conflicts += [name for name in merged if name in folders]  # a file here, a folder there
     return merged, conflicts
 
@@ -156,7 +171,9 @@ def _size(
     return total
 
 
-def drive(project: Project, target: Remote, files: Sequence[str], name: str) -> MlreproError | None:
+def drive(
+    project: Project, target: Remote, files: Sequence[str], name: str, options: Options
+) -> MlreproError | None:
     """Git's merge driver: ``files`` hold base, ours and theirs; the result goes into ours.
 
     Returns what is left for a person to decide, None where the merge was made. Then ``ours`` has
@@ -168,7 +185,7 @@ def drive(project: Project, target: Remote, files: Sequence[str], name: str) -> 
             texts.append(file.read(pointer.MAX_POINTER_BYTES))
     hint = f"mlrepro resolve --ours {name}   (or --theirs, or --union for a folder)"
     try:
-        merged = union(target, Sides(name, *texts))
+        merged = union(project, target, Sides(name, *texts), options)
         if not merged.conflicts:
             with open(files[1], "wb") as file:
                 file.write(merged.text)

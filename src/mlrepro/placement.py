@@ -7,14 +7,18 @@ from array import array
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from mlrepro import executable, folder, index
+from mlrepro import executable, folder, index, legacy, transfer
+from mlrepro.errors import Refused
+from mlrepro.restoring import Restore
+from mlrepro.safepath import quoted
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
     from mlrepro.outputs import Tracked
     from mlrepro.project import Project
-    from mlrepro.restoring import Restore, Restored
+    from mlrepro.remote import Remote
+    from mlrepro.restoring import Restored
     from mlrepro.worktree import Data
 
 NUMBERS = folder.NUMBERS
@@ -38,6 +42,98 @@ class Plan:
     def concerns(self, name: str) -> bool:
         """Whether this member of a folder is to be brought."""
         return not self.only or any(name == one or name.startswith(one + "/") for one in self.only)
+
+
+def is_saved(target: Remote, oid: str) -> bool:
+    """Whether cache or store has the blob."""
+    return target.cache.has(oid, None) or (target.store is not None and target.store.has(oid, None))
+
+
+def plan_file(project: Project, target: Remote, plan: Plan, force: bool) -> None:
+    """Decide what becomes of a file: brought, saved first, or kept. Raises Refused."""
+    item, data, entry = plan.item, plan.data, plan.entry
+    absolute = project.absolute(item.path)
+    if data.tree is not None:
+        raise Refused(
+            f"{item.path} is a folder here, but its pointer names a file.",
+            f"move the folder away, then: mlrepro pull {quoted(project.show(item.path))}",
+            code="kind-changed",
+        )
+    if data.oid:
+        in_step = data.oid == entry.synced
+        known = not entry.synced and not entry.pending and is_saved(target, data.oid)
+        if not in_step and not known:
+            if not force:
+                plan.kept.append(item.path)
+                return
+            plan.save.append(absolute)
+        elif not is_saved(target, data.oid):
+            plan.save.append(absolute)
+    plan.bring.append(
+        Restore(item.oid, absolute, item.out.size, item.out.isexec, data.stat if data.oid else None)
+    )
+
+
+def plan_folder(project: Project, target: Remote, plan: Plan, lost: set[str], force: bool) -> None:
+    """Decide what becomes of each member of a folder, but for ``lost``: oids that are nowhere.
+
+    Raises Refused, PointerError.
+    """
+    item, data = plan.item, plan.data
+    if data.oid and data.tree is None:
+        raise Refused(
+            f"{item.path} is a file here, but its pointer names a folder.",
+            f"move the file away, then: mlrepro pull {quoted(project.show(item.path))}",
+            code="kind-changed",
+        )
+    was, now = _members(project, target, plan)
+    stats = stats_of(data)
+    for name, oid in plan.members.items():
+        here = now.get(name, "")
+        if here == oid or oid in lost or not plan.concerns(name):
+            continue
+        path = project.absolute(f"{item.path}/{name}")
+        if here and here != was.get(name) and (was or not is_saved(target, here)):
+            if not force:
+                plan.kept.append(f"{item.path}/{name}")
+                continue
+            plan.save.append(path)
+        elif here and not is_saved(target, here):
+            plan.save.append(path)
+        plan.bring.append(Restore(oid, path, None, False, stats.get(name)))
+    for name, here in now.items():
+        if name in plan.members or not plan.concerns(name):
+            continue
+        saved = here == was.get(name) and is_saved(target, here)
+        if not saved and not force:
+            plan.kept.append(f"{item.path}/{name}")
+            continue
+        plan.remove.append((name, here))
+        if not saved:
+            plan.save.append(project.absolute(f"{item.path}/{name}"))
+
+
+def _members(project: Project, target: Remote, plan: Plan) -> tuple[dict[str, str], dict[str, str]]:
+    """The members of a folder when it was last in step, and now; sets what they are to be."""
+    item, data, synced = plan.item, plan.data, plan.entry.synced
+    places = [target.cache] + ([target.store] if target.store is not None else [])
+    listing = transfer.listing_of(item.oid, places) or []
+    plan.members = {member.relpath: member.oid for member in listing}
+    was: dict[str, str] = {}
+    if synced.endswith(".dir"):
+        was = {member.relpath: member.oid for member in transfer.listing_of(synced, places) or []}
+    if data.tree is None:
+        return was, {}
+    now = data.tree.members()
+    if item.out.legacy:
+        absolute = project.absolute(item.path)
+        now = legacy.members(places, absolute, data.tree, {**was, **plan.members})
+    elif data.oid == synced:
+        was = dict(now)  # it may have been saved by DVC 2, under other hashes
+    for name in data.tree.names:
+        if name not in now and name in plan.members:
+            now[name] = legacy.other(plan.members[name])  # left out by .dvcignore: nobody saved it
+    return was, now
 
 
 def after(project: Project, plan: Plan, done: dict[str, Restored], whole: bool) -> index.Entry:

@@ -5,18 +5,35 @@ from __future__ import annotations
 import errno
 import os
 import stat
+from dataclasses import dataclass, field
 
 from mlrepro.anchor import Anchor
 from mlrepro.durable import discard, sync_dirs, take_name
-from mlrepro.errors import PathError, StoreError
+from mlrepro.errors import MlreproError, PathError, StoreError
 from mlrepro.hashing import stat_key
 from mlrepro.kernel import has_writer, rename_exchange
 from mlrepro.staging import Staging
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Iterable
 
 # size, mtime_ns, ctime_ns, inode, device: as hashing.stat_key gives it
 Key = tuple[int, int, int, int, int]
 _MASK = (1 << 64) - 1
 FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+
+
+@dataclass(slots=True)
+class Removed:
+    """``kept``: not as expected; ``failed``: could not be removed, and why; ``recovered``: users'
+    files that were set aside in staging, of this run or of one that was killed.
+    """
+
+    gone: list[str] = field(default_factory=list)
+    recovered: list[str] = field(default_factory=list)
+    kept: list[str] = field(default_factory=list)
+    failed: list[tuple[str, MlreproError]] = field(default_factory=list)
 
 
 def key_of(expect: os.stat_result | tuple[int, ...]) -> Key:
@@ -104,46 +121,70 @@ def _take_away(beside: str, folder: int, name: str, expect: Key, staging: Stagin
     return False
 
 
-def remove_file(
+def remove_files(
+    wanted: Iterable[tuple[str, os.stat_result | tuple[int, ...] | None]],
+    staging: str,
+    root: str,
+) -> Removed:
+    """Remove each file (absolute path) that is exactly as expected (None: never).
+
+    For members that a folder's new version does not have. No symlink between ``root`` and a file
+    is followed. The folders are flushed once, at the end. Raises StoreError where staging cannot
+    be used.
+    """
+    done = Removed()
+    folders: dict[int, set[str]] = {}
+    try:
+        os.makedirs(staging, exist_ok=True)
+        with Anchor(root) as anchor, Staging(staging, staging) as room:
+            for dest, expect in wanted:
+                try:
+                    is_gone = _remove(dest, expect, anchor, room, folders)
+                except MlreproError as error:
+                    done.failed.append((dest, error))
+                except OSError as error:
+                    done.failed.append((dest, place_error(error, dest)))
+                else:
+                    (done.gone if is_gone else done.kept).append(dest)
+        done.recovered = room.recovered
+    except OSError as error:
+        raise disk_error(error, staging) from error
+    for names in folders.values():
+        try:
+            sync_dirs(names)
+        except OSError as error:
+            raise disk_error(error, staging) from error
+    return done
+
+
+def _remove(
     dest: str,
     expect: os.stat_result | tuple[int, ...] | None,
-    staging: str,
-    root: str = "",
+    anchor: Anchor,
+    room: Staging,
+    folders: dict[int, set[str]],
 ) -> bool:
-    """Remove a file that is exactly as expected (None: never); says whether it is gone.
-
-    For a member that a folder's new version does not have. No symlink between ``root`` (if given)
-    and the file is followed. Raises Refused, PathError.
-    """
+    """Remove one file, and add its folder to those of its device that are to be flushed."""
     if not os.path.lexists(dest):
         return True
     if expect is None:
         return False
+    folder, name = anchor.parent(dest)
     try:
-        os.makedirs(staging, exist_ok=True)
-        with Anchor(root or os.path.dirname(dest)) as anchor, Staging(staging, staging) as room:
-            folder, name = anchor.parent(dest)
-            try:
-                return _remove(dest, folder, name, key_of(expect), room)
-            finally:
-                os.close(folder)
-    except OSError as error:
-        raise place_error(error, dest) from error
-
-
-def _remove(dest: str, folder: int, name: str, expect: Key, room: Staging) -> bool:
-    now = _present(name, folder)
-    if now is None:
+        now = _present(name, folder)
+        if now is None:
+            return True
+        if stat_key(now) != key_of(expect) or _is_written_to(name, folder):
+            return False
+        near = room.new()
+        if now.st_dev != os.stat(room.folder).st_dev:
+            near = room.new_beside(os.path.dirname(dest))
+        if not _take_away(near, folder, name, key_of(expect), room):
+            return False
+        folders.setdefault(now.st_dev, set()).add(os.path.dirname(dest))
         return True
-    if stat_key(now) != expect or _is_written_to(name, folder):
-        return False
-    near = room.new()
-    if now.st_dev != os.stat(room.folder).st_dev:
-        near = room.new_beside(os.path.dirname(dest))
-    if not _take_away(near, folder, name, expect, room):
-        return False
-    sync_dirs([os.path.dirname(dest)])
-    return True
+    finally:
+        os.close(folder)
 
 
 def _present(name: str, folder: int) -> os.stat_result | None:

@@ -207,33 +207,46 @@ def _all_stored(
         return ([error], []) if changed else ([], [error.message])
     errors: list[MlreproError] = []
     notes = [error.message for error in outcome.errors]
-    lost = {need.pointer: need for need in outcome.missing}
-    rescued = _rescue(project, target, [i for i in doubtful if i.pointer in lost], work, options)
-    for pointer_name, need in lost.items():
-        if pointer_name in rescued:
-            continue
-        gap = transfer.lost(need)
-        if pointer_name in found.changed:
-            errors.append(gap)
-        else:
-            notes.append(gap.message)
+    gaps = _gaps(target, doubtful, {need.oid for need in outcome.missing})
+    owed = _gaps(target, doubtful, {need.oid for need in outcome.owed})
+    rescued = _rescue(project, target, [i for i in doubtful if i.path in gaps], work, options)
     for item in doubtful:
-        if item.pointer not in lost or item.pointer in rescued:
+        if item.path not in gaps or item.path in rescued:
             entry = record.entry(item.path, item.pointer)
-            entry.stored = entry.oid == item.oid
+            entry.stored = entry.oid == item.oid and item.path not in owed
+        elif item.pointer in found.changed:
+            errors.append(transfer.lost(gaps[item.path]))
+        else:
+            notes.append(transfer.lost(gaps[item.path]).message)
     return errors, notes
+
+
+def _gaps(target: Remote, items: list[Tracked], absent: set[str]) -> dict[str, transfer.Need]:
+    """The first of these blobs that each output needs, by its path; outputs may share a blob."""
+    places = [target.cache] + ([target.store] if target.store is not None else [])
+    found: dict[str, transfer.Need] = {}
+    for item in items if absent else ():
+        blobs, unlisted = transfer.expand(history.needs_of([item]), places)
+        gap = next((need for need in (*unlisted, *blobs) if need.oid in absent), None)
+        if gap is not None:
+            found[item.path] = gap
+    return found
 
 
 def _rescue(
     project: Project, target: Remote, items: list[Tracked], work: _Work, options: Options
 ) -> set[str]:
-    """Save from the worktree what cache and store lack, where the data there is that content."""
+    """Save from the worktree what cache and store lack, where the data there is that content.
+
+    Returns the paths of which that could be done.
+    """
     here = {item.path for item, now in work.in_step if now.oid == item.oid}
-    wanted = [capture.Target(item.path, item.pointer) for item in items if item.path in here]
+    oids = {item.path: item.oid for item in items if item.path in here}
+    wanted = [capture.Target(item.path, item.pointer) for item in items if item.path in oids]
     if not wanted:
         return set()
     saved = capture.save(project, target, wanted, index.Record(), options)
-    return {item.target.pointer for item in saved.saved}
+    return {one.target.path for one in saved.saved if one.data.oid == oids[one.target.path]}
 
 
 def _remember(

@@ -22,7 +22,7 @@ from mlrepro.placing import (
     key_of,
     place_error,
     place_new,
-    remove_file,
+    remove_files,
     replace,
 )
 from mlrepro.reading import open_blobs, set_aside
@@ -30,7 +30,7 @@ from mlrepro.result import Reporter
 from mlrepro.staging import Staging, sweep
 from mlrepro.store import Store
 
-__all__ = ["Restore", "RestoreReport", "Restored", "remove_file", "restore_files"]
+__all__ = ["Restore", "RestoreReport", "Restored", "remove_files", "restore_files"]
 
 _BATCH_FILES = 4096
 _BATCH_BYTES = 1 << 29

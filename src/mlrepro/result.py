@@ -3,9 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from mlrepro.errors import MlreproError
+from mlrepro.errors import MlreproError, UsageError
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+_LANES = {"": "", "auto": "", "dvc": "dvc"}
 
 
 class Reporter:
@@ -28,6 +33,19 @@ class Reporter:
 
     def end(self) -> None:
         """It has ended."""
+
+
+def lane_of(environ: Mapping[str, str]) -> str:
+    """The lane that ``MLREPRO_LANE`` asks for, as in ``Options``. Raises UsageError."""
+    named = environ.get("MLREPRO_LANE", "")
+    if named not in _LANES:
+        raise UsageError(
+            f"MLREPRO_LANE is {named!r}; it can be auto (each lane for what it serves) or dvc "
+            "(the DVC lane for everything).",
+            "unset MLREPRO_LANE",
+            code="lane-unknown",
+        )
+    return _LANES[named]
 
 
 @dataclass(frozen=True)

@@ -176,6 +176,7 @@ def _upload(
         wanted = [(need.oid, _size(target.cache, need.oid)) for need in here]
         if options.dry_run:
             result.count, result.bytes = len(wanted), sum(size for _, size in wanted)
+            result.missing += [need for need in absent if need.oid not in there]
             return
         confirmed, failed = dvc.upload(
             project.root, target.name, wanted, target.cache.root,

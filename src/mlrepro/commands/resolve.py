@@ -10,6 +10,7 @@ from mlrepro import (
     capture,
     durable,
     git,
+    history,
     index,
     materialize,
     merging,
@@ -20,6 +21,7 @@ from mlrepro import (
 )
 from mlrepro.errors import MlreproError, PathError, PointerError
 from mlrepro.result import Options, Result
+from mlrepro.safepath import quoted
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -49,12 +51,15 @@ def run(project: Project, side: str, paths: Sequence[str], options: Options) -> 
     for typed in paths:
         try:
             name = _pointer(project, typed)
-            text = _chosen(project, target, name, side, conflicts)
-            if text is None:
+            merged = _chosen(project, target, name, side, options)
+            if merged.conflicts:
+                folder = name.removesuffix(".dvc")
+                conflicts += [f"{folder}/{member}" for member in merged.conflicts]
+                errors += [_both_changed(typed, f"{folder}/{m}") for m in merged.conflicts]
                 continue
             resolved.append(name)
             if not options.dry_run:
-                durable.write_atomic(project.absolute(name), text)
+                durable.write_atomic(project.absolute(name), merged.text)
         except MlreproError as error:
             errors.append(error)
     if resolved and not options.dry_run:
@@ -66,16 +71,10 @@ def run(project: Project, side: str, paths: Sequence[str], options: Options) -> 
             index.save(project.state_dir, settled)
         done = materialize.bring(project, target, listing.outs, record, options)
         errors += [*listing.errors, *done.errors]
+        brought_by = {"ours": "HEAD", "theirs": "MERGE_HEAD"}.get(side, "")
+        gaps = history.gaps(project, done.missing, brought_by)
+        errors += history.lost(gaps, done.unreachable)
         errors += [materialize.kept(project, path) for path in done.kept]
-    errors += [
-        PointerError(
-            f"{path} was changed on both sides.",
-            f"mlrepro resolve --ours {typed} or --theirs {typed}, then edit the file",
-            code="both-changed",
-            path=path,
-        )
-        for path in conflicts
-    ]
     return ResolveResult(tuple(errors), tuple(resolved), tuple(conflicts))
 
 
@@ -84,32 +83,38 @@ def _pointer(project: Project, typed: str) -> str:
     return name if outputs.is_pointer(name) else capture.pointer_name(name)
 
 
+def _both_changed(typed: str, path: str) -> PointerError:
+    return PointerError(
+        f"{path} was changed on both sides.",
+        f"mlrepro resolve --ours {quoted(typed)} or --theirs {quoted(typed)}, then edit the file",
+        code="both-changed",
+        path=path,
+    )
+
+
 def _chosen(
-    project: Project, target: Remote, name: str, side: str, conflicts: list[str]
-) -> bytes | None:
-    """The text to write; None where there is more to decide."""
+    project: Project, target: Remote, name: str, side: str, options: Options
+) -> merging.Union:
+    """The text to write, or what is left to decide."""
     merge = merging.sides(project, [name]).get(name)
     if merge is None:
         path = project.absolute(name)
         if not os.path.isfile(path):
             raise PathError(f"No such pointer: {name}", code="path-missing", path=name)
         with open(path, "rb") as file:
-            merge = merging.split(name, file.read())
+            merge = merging.split(name, file.read(outputs.MAX_LOCK_BYTES))
     if merge is None:
         raise PointerError(
             f"{name} has no merge conflict.", "mlrepro status", code="no-conflict", path=name
         )
     if side == "union":
-        merged = merging.union(target, merge)
-        folder = name.removesuffix(".dvc")
-        conflicts += [f"{folder}/{member}" for member in merged.conflicts]
-        return None if merged.conflicts else merged.text
+        return merging.union(project, target, merge, options)
     text = merge.ours if side == "ours" else merge.theirs
     if not text.strip():
         raise PointerError(
             f"{name} does not exist on that side: it was deleted there.",
-            f"git rm {name}   to delete it, or take the other side",
+            f"git rm {quoted(project.show(name))}   to delete it, or take the other side",
             code="deleted-on-side",
             path=name,
         )
-    return text
+    return merging.Union(text)
