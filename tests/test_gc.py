@@ -64,6 +64,7 @@ def test_what_nothing_needs_goes_to_the_trash(work: Past) -> None:
     result = work.gc(dry_run=True)
     assert [(b.oid, b.size, b.where) for b in result.blobs] == [(oid, 16, "store and cache")]
     assert oid in work.blobs() and not trashed(work.store)
+    assert not (work.store / ".mlrepro/gc.lock").exists()
     assert render.render("gc", result, str, Options(dry_run=True)) == [
         f"would move 1 blob (16 B) to the trash: 11 blobs ({result.kept.bytes} B) needed",
         f"{oid[:10]}  16 B  store and cache",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -78,8 +79,9 @@ def run(project: Project, keep_last: int | None, empty_trash: bool, options: Opt
     if not options.dry_run:
         clones.register(project, store)
     room = os.path.join(store.root, ".mlrepro")
+    lock = durable.Lock(os.path.join(room, "gc.lock"), wait=0)
     try:
-        with durable.Lock(os.path.join(room, "gc.lock"), wait=0):
+        with contextlib.nullcontext() if options.dry_run else lock:
             return _collect(project, target, holders, keep_last, options, notes)
     except BlockingIOError as error:
         raise Refused(
