@@ -32,6 +32,7 @@ from mlrepro.dvcconfig import find_secrets
         "url = ssh://me:p#x@host/x",
         "'url' = 'webdav://me:p%40s@host:80/x'",
         "https://me:pass@host/x",
+        "url = s3://AKIA:ab/cd+e@bucket/x",
         "url = https://a.blob.core.windows.net/c?sv=1&sig=abc",
         "url = https://host/x?Token=abc",
     ],

@@ -128,12 +128,16 @@ class _Run:
             target = project = find(start, os.environ)
             self.show = shower(project)
         result: Result
+        arguments = dict(call.arguments)
+        if "secrets" in arguments:
+            arguments["secrets"] = terminal.secrets(arguments["secrets"])
+            redaction.know(*arguments["secrets"].values())
         try:
-            result = run(target, options=options, **call.arguments)
+            result = run(target, options=options, **arguments)
         except Refused as refused:
             if refused.code != NEEDS_YES or self.flags.json or not terminal.ask(refused.message):
                 raise
-            result = run(target, options=replace(options, yes=True), **call.arguments)
+            result = run(target, options=replace(options, yes=True), **arguments)
         return result
 
     def _failure(self, error: MlreproError, exit_code: int) -> Outcome:

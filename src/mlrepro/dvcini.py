@@ -262,6 +262,12 @@ def _has_password(text: str) -> bool:
         user, at, _ = part.partition("/")[0].partition("?")[0].rpartition("@")
         if at and not _is_placeholder(user.partition(":")[2]):
             return True
+        # A secret key of S3 may have slashes: key:sec/ret@bucket; host:80/a@b is none.
+        login, at, _ = part.partition("@")
+        head, colon, rest = login.partition(":")
+        lead, slash, _ = rest.partition("/")
+        if at and colon and slash and "/" not in head and not lead.isdigit():
+            return True
         for field in part.partition("?")[2].lower().split("&"):
             name, _, value = field.partition("=")
             signs = name in ("sig", "x-amz-signature") or _is_secret_key(name)

@@ -85,6 +85,13 @@ def _is_relative(url: str) -> bool:
     return bool(url) and "://" not in url and not url.startswith(("/", "~"))
 
 
+def portable(project: Project, url: str) -> str:
+    """A url as the tracked config has it: relative to ``.dvc`` inside the repository."""
+    if "://" in url or not (url + os.sep).startswith(project.root + os.sep):
+        return url
+    return os.path.relpath(url, project.dvc_dir)
+
+
 def known(project: Project) -> tuple[str, str]:
     """The place and the id of the store as it was last seen; empty where none was."""
     try:
@@ -249,8 +256,11 @@ def _in_origin(project: Project, environ: Mapping[str, str], furthest: int = 5) 
     return ""
 
 
-def set_local(project: Project, name: str, values: Mapping[str, str]) -> None:
-    """Write settings of a remote into ``.dvc/config.local``, which git never sees (mode 0600)."""
+def set_local(project: Project, name: str, values: Mapping[str, str | None]) -> None:
+    """Write settings of a remote into ``.dvc/config.local``, which git never sees (mode 0600).
+
+    What is None is taken out.
+    """
     from mlrepro import durable
 
     path = os.path.join(project.dvc_dir, "config.local")

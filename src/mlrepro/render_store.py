@@ -147,19 +147,30 @@ def doctor(result: Any, _path: Paths, would: bool) -> list[str]:
 
 
 def remote(result: Any, _path: Paths, would: bool) -> list[str]:
-    """The store in use."""
-    rows = [("name", visible(result.name)), ("url", visible(result.url))]
-    rows += [(label, visible(text)) for label, text in result.about]
-    lines = table(rows)
-    if result.was:
-        moved = f"{visible(result.was)} to {visible(result.url)}"
-        amount = f"{many(result.copied.count, 'blob')} ({size(result.copied.bytes)})"
-        said = f"move the store from {moved}, copying {amount}" if would else (
-            f"the store is {visible(result.url)} now, {amount} copied; the old one is as it was"
-        )  # fmt: skip
+    """The store in use, how a test of it went, or where it is since a move."""
+    notes = [f"note: {visible(note)}" for note in result.notes]
+    rows = [("name", visible(result.name)), ("url", visible(result.url)), ("kind", result.kind)]
+    rows += [(key, visible(value)) for key, value in sorted((result.options or {}).items())]
+    if result.secrets:
+        rows.append(("secrets", f"{', '.join(result.secrets)} (in .dvc/config.local)"))
+    if result.owed:
+        rows.append(("owed", many(result.owed, "blob")))
+    lines = table(row for row in rows if row[1])
+    if result.action == "show":
+        return lines
+    if result.action == "test":
         if would:
-            return [f"would {said}", *lines]
-        return [*lines, said, hint("git commit tells the other clones; each runs mlrepro pull")]
-    if result.tested:
-        lines.append("written, read back and removed: the store works")
+            return ["would write, read, list and remove a small file", *lines]
+        done = ", ".join(result.steps)
+        said = f"worked: {done}" if result.errors else f"the store works: {done}"
+        return [*lines, said] if done else lines
+    amount = f"{many(result.copied.count, 'blob')} ({size(result.copied.bytes)})"
+    place = visible(result.url)
+    if would:
+        what = f"move the store from {visible(result.was)} to" if result.moved else "set the store"
+        return [f"would {what} {place}, copying {amount}", *lines, *notes]
+    was = f"; the old one, {visible(result.was)}, is as it was" if result.moved else ""
+    lines += [*notes, f"the store is {place}, {amount} copied{was}"]
+    if result.changed:
+        lines.append(hint("git commit tells the other clones; each then runs mlrepro push --all"))
     return lines

@@ -9,7 +9,7 @@ import unicodedata
 from typing import TYPE_CHECKING, TextIO
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Sequence
 
 RED, GREEN, YELLOW, BOLD, DIM = "31", "32", "33", "1", "2"
 
@@ -119,3 +119,19 @@ def ask(question: str) -> bool | None:
         return None
     write(sys.stderr, f"{visible(question)} [y/N] ")
     return sys.stdin.readline().strip().lower() in ("y", "yes")
+
+
+def secrets(names: Sequence[str]) -> dict[str, str]:
+    """A line of standard input for each name; on a terminal it is asked for, and not shown.
+
+    Where there are fewer lines, the rest is "".
+    """
+    if not names:
+        return {}
+    if is_terminal(sys.stdin) and is_terminal(sys.stderr):
+        from getpass import getpass
+
+        return {name: getpass(f"{visible(name)}: ") for name in names}
+    given = sys.stdin.read(1 << 16).split("\n") if sys.stdin is not None else []
+    lines = [line.removesuffix("\r") for line in given] + [""] * len(names)
+    return dict(zip(names, lines, strict=False))

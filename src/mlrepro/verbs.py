@@ -184,12 +184,30 @@ def verify(
 
 def remote(
     action: Annotated[RemoteAction, typer.Argument(help="What to do.")],
-    url: Annotated[str | None, _name("URL", "Where to move to.")] = None,
+    url: Annotated[str | None, _name("URL", "Where to move to: a folder, or a URL.")] = None,
+    endpoint_url: Annotated[
+        str | None, _value("--endpoint-url", "URL", "The server that speaks S3 (or GCS).")
+    ] = None,
+    region: Annotated[str | None, _value("--region", "NAME", "Where the bucket is.")] = None,
+    profile: Annotated[str | None, _value("--profile", "NAME", "The AWS profile to use.")] = None,
+    settings: Annotated[
+        Some, _value("--option", "KEY=VALUE", "What else DVC is to know of it, by DVC's names.")
+    ] = None,
+    secrets: Annotated[
+        Some, _value("--secret", "KEY", "Read its value, a line, from standard input.")
+    ] = None,
 ) -> Call:
-    """Show, test or move the store in use."""
+    """Show, test or move the store in use.
+
+    Secrets go to .dvc/config.local, which git never sees; a command line is no place for them.
+    """
+    flags = {"endpoint_url": endpoint_url, "region": region, "profile": profile}
+    given: dict[str, Any] = {"flags": flags, "settings": settings or [], "secrets": secrets or []}
     if (action is RemoteAction.SET) != (url is not None):
         raise UsageError("`remote set` takes a URL, the others none.", "mlrepro remote set URL")
-    return Call("remote", {"action": action.value, "url": url})
+    if action is not RemoteAction.SET and (settings or secrets or any(flags.values())):
+        raise UsageError(f"`remote {action.value}` takes no such flag.", "mlrepro remote --help")
+    return Call("remote", {"action": action.value, "url": url, **given})
 
 
 def gc(

@@ -191,10 +191,10 @@ def _remote(work: Scaffold, url: str, *, explicit: bool) -> Remote:
     values: dict[str, dict[str, str | None]] = {}
     if present is None or not present.url:
         values["core"] = {"remote": remote.NAME}
-        values[dvcconfig.remote_section(remote.NAME)] = {"url": _portable(project, url)}
+        values[dvcconfig.remote_section(remote.NAME)] = {"url": remote.portable(project, url)}
     elif not _same_place(project, present, url, dvcconfig.load_text(text)):
         if explicit:
-            values[dvcconfig.remote_section(present.name)] = {"url": _portable(project, url)}
+            values[dvcconfig.remote_section(present.name)] = {"url": remote.portable(project, url)}
         else:
             work.advice.append(
                 f"DVC's default remote is {present.name} ({present.url}), BLOB_STORE is {url}: the "
@@ -228,13 +228,6 @@ def _same_place(
     """
     written = tracked.get(dvcconfig.remote_section(present.name), {}).get("url", "")
     return url in (present.url, os.path.normpath(os.path.join(project.dvc_dir, written)))
-
-
-def _portable(project: Project, url: str) -> str:
-    """A url as the tracked config has it: relative to ``.dvc`` inside the repository."""
-    if "://" in url or not (url + os.sep).startswith(project.root + os.sep):
-        return url
-    return os.path.relpath(url, project.dvc_dir)
 
 
 def _store(work: Scaffold, target: Remote, *, explicit: bool) -> None:

@@ -5,10 +5,12 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from importlib.util import find_spec
 from typing import Any, NoReturn
 
 from mlrepro import durable
 from mlrepro.dvc import bounds, transfer
+from mlrepro.dvc.failures import missing_extra as missing_extra
 from mlrepro.dvc.ignoring import left_out as left_out
 from mlrepro.dvc.inprocess import calling, opened, version as version
 from mlrepro.dvc.lane import Session as Session
@@ -76,17 +78,18 @@ def read_yaml(text: bytes, refuse: Callable[[str], NoReturn], most: int = 1 << 2
 
 
 @contextmanager
-def session(root: str) -> Iterator[Session]:
+def session(root: str, remotes: Mapping[str, Mapping[str, str]] | None = None) -> Iterator[Session]:
     """One DVC repository, opened once for all that is done within; for one thread.
 
-    Within another session of the same root it is that one. Raises RepositoryError where there is no
-    DVC repository at ``root``.
+    Within another session of the same root it is that one. ``remotes``: more of them than its
+    config has, name → options, for as long as it lasts. Raises RepositoryError where there is no
+    DVC repository at ``root``, ConfigError for options that DVC does not have.
     """
-    for outer in _open:
-        if outer.root == root:
+    for outer in reversed(_open):
+        if outer.root == root and not remotes:
             yield outer
             return
-    with opened(root) as repo:
+    with opened(root, remotes) as repo:
         _open.append(Session(root, repo))
         try:
             yield _open[-1]
@@ -165,10 +168,22 @@ def missing_in_remote(root: str, remote: str, blobs: Iterable[Blob], *, jobs: in
     return {oid for oid, size in wanted if not transfer.agree(sizes.get(oid), oid, size)}
 
 
-def probe(root: str, remote: str, *, create: bool = False) -> None:
-    """Write, read and remove a small file in a network store, and make its folder with ``create``.
+def require_extra(scheme: str) -> None:
+    """Raise StoreError ``remote-extra-missing`` where what this kind of store needs is not there.
 
-    Raises StoreError where that does not work.
+    Nothing is imported.
+    """
+    name = {"webdavs": "webdav", "https": "http"}.get(scheme, scheme)
+    if find_spec(f"dvc_{name}") is None:
+        raise missing_extra(scheme)
+
+
+def probe(
+    root: str, remote: str, *, create: bool = False, told: Callable[[str], None] | None = None
+) -> None:
+    """Write, read, list and remove a small file in a network store; ``create`` makes its folder.
+
+    ``told`` hears of each step that worked. Raises StoreError where one does not, as upload does.
     """
     with session(root) as found, calling(remote=remote or "in use"):
-        Remote(found.repo, remote).probe(create)
+        Remote(found.repo, remote).probe(create, told or (lambda _: None))

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import errno
-import re
 import sys
 from collections.abc import Iterator
 
+from mlrepro.dvc import answers
+from mlrepro.dvc.answers import is_of, missing_remote as missing_remote, plain as plain
 from mlrepro.errors import (
     BlobCorrupt,
     BlobMissing,
@@ -18,7 +19,6 @@ from mlrepro.errors import (
     RepositoryError,
     StoreError,
 )
-from mlrepro.redaction import redact
 
 # Classes are told by name, so that nothing has to be imported in order to ask: what carries the
 # bytes (aiohttp, botocore, asyncssh, azure, google) is there only with its extra.
@@ -94,29 +94,6 @@ _OF_DVC: dict[str, _Meaning] = {
     ),
 }  # fmt: skip
 
-_UNREACHABLE = frozenset({
-    "ClientConnectionError", "ClientConnectorError", "ClientOSError", "ServerDisconnectedError",
-    "ServerTimeoutError", "ClientPayloadError", "ConnectionError", "TimeoutError", "gaierror",
-    "FSTimeoutError", "EndpointConnectionError", "ConnectTimeoutError", "ReadTimeoutError",
-    "ConnectionClosedError", "HTTPClientError", "NewConnectionError", "MaxRetryError",
-    "ServiceRequestError", "ServiceResponseError", "TransportError", "ConnectError",
-    "ConnectTimeout", "ReadTimeout", "NetworkError", "DisconnectError", "ConnectionLost",
-    "ChannelOpenError", "SFTPNoConnection", "SFTPConnectionLost",
-})  # fmt: skip
-_FORBIDDEN = frozenset({
-    "AuthError", "NoCredentialsError", "PartialCredentialsError", "CredentialRetrievalError",
-    "TokenRetrievalError", "UnauthorizedSSOTokenError", "SSOError", "ProfileNotFound",
-    "PermissionDenied", "HostKeyNotVerifiable", "SFTPPermissionDenied", "DefaultCredentialsError",
-    "RefreshError", "ClientAuthenticationError", "PermissionError",
-})  # fmt: skip
-_NO_BUCKET = re.compile(
-    r"NoSuchBucket|ContainerNotFound|(bucket|container)[^.]*(not exist|not found)", re.IGNORECASE
-)
-
-_COLOUR = re.compile(r"\x1b\[[0-9;]*m")
-_ADVICE = re.compile(r"[^.!?:]*<?https?://\S*(dvc\.org|iterative|treeverse)\S*>?[^.!?]*[.!?]?")
-_LONGEST = 300
-
 
 def translate(error: BaseException, *, remote: str = "", path: str = "") -> MlreproError:
     """The error of ours that says what ``error`` means.
@@ -129,23 +106,16 @@ def translate(error: BaseException, *, remote: str = "", path: str = "") -> Mlre
     links = list(_chain(error))
     found: MlreproError | None = _missing_extra(links)
     if found is None and remote:
-        found = _of_remote(links, remote)
+        found = answers.meaning(links, remote)
     if found is None:
         found = _of_dvc(links) or _of_system(links, remote)
     if found is None:
         about = plain(error)
-        if not _is_of(error, "DvcException"):
+        if not is_of(error, "DvcException"):
             about = f"DVC failed: {about}"
         found = MlreproError(about, "Run it with -v to see more", code="dvc-failed")
     found.path = found.path or path
     return found
-
-
-def plain(error: BaseException) -> str:
-    """What an exception says, as one line without colours, passwords and DVC's addresses."""
-    text = " ".join(_COLOUR.sub("", str(error)).split()).removeprefix("config file error: ")
-    text = redact(_ADVICE.sub("", text)).strip()
-    return text[:_LONGEST] or type(error).__name__
 
 
 def is_foreign(error: BaseException) -> bool:
@@ -174,69 +144,18 @@ def _chain(error: BaseException | None) -> Iterator[BaseException]:
         error = error.__cause__ or (None if error.__suppress_context__ else error.__context__)
 
 
-def _is_of(error: BaseException, *names: str) -> bool:
-    return any(base.__name__ in names for base in type(error).__mro__)
-
-
 def _missing_extra(links: list[BaseException]) -> StoreError | None:
     for error in links:
         extra = ""
-        if _is_of(error, "RemoteMissingDepsError"):
+        if is_of(error, "RemoteMissingDepsError"):
             extra = str(getattr(error, "protocol", ""))
         elif isinstance(error, ImportError):
             # dvc_objects.fs.Registry: "s3 is supported, but requires 'dvc-s3' to be installed"
             extra = str(error).partition(" is supported, but requires ")[0]
             extra = extra if extra.isalnum() else ""
         if extra:
-            extra = {"webdavs": "webdav", "https": "http", "gcs": "gs"}.get(extra, extra)
-            return StoreError(
-                f"What {extra} stores need is not installed.",
-                f'pip install "mlrepro[{extra}]"',
-                code="remote-extra-missing",
-            )
+            return missing_extra(extra)
     return None
-
-
-def _of_remote(links: list[BaseException], remote: str) -> StoreError | None:
-    """What a store's refusal or silence means; the innermost cause knows best."""
-    for error in reversed(links):
-        status = _status(error)
-        if status in (401, 403) or _is_of(error, *_FORBIDDEN):
-            return StoreError(
-                f"The store {remote} refuses access: {plain(error)}",
-                "mlrepro remote show; credentials belong into .dvc/config.local",
-                code="remote-forbidden",
-            )
-        if status >= 500 or status == 429 or _is_of(error, *_UNREACHABLE):
-            return StoreError(
-                f"The store {remote} cannot be reached: {plain(error)}",
-                "Check the network, then run this again",
-                code="remote-unreachable",
-            )
-        if _NO_BUCKET.search(str(error)):
-            return missing_remote(remote)
-    return None
-
-
-def missing_remote(remote: str) -> StoreError:
-    """The error for a store whose bucket or folder is not there: it is not made anew."""
-    return StoreError(
-        f"The store {remote} is not there.",
-        "Is its disk mounted, its bucket made? Else: mlrepro remote set URL",
-        code="remote-missing",
-    )
-
-
-def _status(error: BaseException) -> int:
-    """The HTTP status in an exception of aiohttp, botocore, gcsfs or azure; 0 where it has none."""
-    answer = getattr(error, "response", None)
-    if isinstance(answer, dict):
-        return int(answer.get("ResponseMetadata", {}).get("HTTPStatusCode", 0) or 0)
-    for name in ("status", "status_code", "code"):
-        value = getattr(error, name, None)
-        if isinstance(value, int) and 400 <= value < 600:
-            return value
-    return 0
 
 
 def _of_dvc(links: list[BaseException]) -> MlreproError | None:
@@ -254,6 +173,18 @@ def _of_dvc(links: list[BaseException]) -> MlreproError | None:
     return None
 
 
+def missing_extra(scheme: str) -> StoreError:
+    """The error for a kind of store whose libraries are not installed."""
+    extra = {"webdavs": "webdav", "https": "http", "gcs": "gs", "sftp": "ssh"}.get(scheme, scheme)
+    package = "mlrepro" if extra in _EXTRAS else "dvc"
+    return StoreError(
+        f"What {extra} stores need is not installed.",
+        f'pip install "{package}[{extra}]"',
+        code="remote-extra-missing",
+    )
+
+
+_EXTRAS = ("s3", "gs", "azure", "ssh", "webdav")  # of mlrepro's own; others are only DVC's
 _OF_ERRNO = {
     errno.ENOSPC: ("store-full", "No space is left"),
     errno.EDQUOT: ("store-full", "The quota is used up"),

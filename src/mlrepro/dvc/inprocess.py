@@ -8,7 +8,7 @@ import os
 import shutil
 import sys
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from typing import Any
 
@@ -74,7 +74,7 @@ def calling(*, remote: str = "", path: str = "") -> Iterator[list[logging.LogRec
 
 
 @contextmanager
-def opened(root: str) -> Iterator[Any]:
+def opened(root: str, remotes: Mapping[str, Mapping[str, str]] | None = None) -> Iterator[Any]:
     """DVC's ``Repo`` at ``root``, for one thread: it stages nothing in git and trusts no memory.
 
     What DVC remembers of earlier runs (which files were hashed, what a store holds) is what makes
@@ -97,7 +97,9 @@ def opened(root: str) -> Iterator[Any]:
         with calling(), _environ({"DVC_SITE_CACHE_DIR": site, **_user()}):
             from dvc.repo import Repo
 
-            repo = Repo(root, config={"core": {"autostage": False, "site_cache_dir": site}})
+            more = {name: dict(options) for name, options in (remotes or {}).items()}
+            core = {"autostage": False, "site_cache_dir": site}
+            repo = Repo(root, config={"core": core, "remote": more})
         try:
             yield repo
         finally:

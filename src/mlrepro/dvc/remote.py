@@ -5,9 +5,10 @@ from __future__ import annotations
 import contextlib
 import os
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
+from mlrepro.dvc.answers import WHOLE
 from mlrepro.dvc.failures import missing_remote, translate
 from mlrepro.errors import StoreError
 from mlrepro.parallel import Crew
@@ -98,7 +99,7 @@ class Remote:
     def _raise_unless_absent(self, error: OSError) -> None:
         """Fsspec's HTTP says that a file is not found whatever the reason was."""
         meaning = translate(error, remote=self.name)
-        if meaning.code in ("remote-unreachable", "remote-forbidden", "remote-missing"):
+        if meaning.code in WHOLE:
             raise meaning from error
 
     def send(self, source: str, oid: str, legacy: bool, callback: Any) -> None:
@@ -144,30 +145,47 @@ class Remote:
         except NotImplementedError:
             return
 
-    def probe(self, create: bool) -> None:
-        """Write, read and remove a small file; raises StoreError where that does not work."""
+    def probe(self, create: bool, told: Callable[[str], None]) -> None:
+        """Write, read, list and remove a small file; raises StoreError where that does not work.
+
+        ``told`` hears of each step that worked: write, read, list, remove.
+        """
         if create and self.has_folders:
             self.fs.makedirs(self.base)
         self.require()
-        path = f"{self.base.rstrip('/')}/.mlrepro/probe-{os.urandom(8).hex()}"
+        folder = f"{self.base.rstrip('/')}/.mlrepro/probe"
+        path = f"{folder}/{os.urandom(8).hex()}"
         data = os.urandom(16)
         with tempfile.TemporaryDirectory(dir=self._room) as room:
             there, back = os.path.join(room, "there"), os.path.join(room, "back")
             with open(there, "wb") as file:
                 file.write(data)
-            self.fs.makedirs(self.fs.parent(path))
+            self.fs.makedirs(folder)
             self.fs.put_file(there, path)
+            told("write")
             self.fs.get_file(path, back)
             with open(back, "rb") as file:
-                same = file.read() == data
+                if file.read() != data:
+                    raise self._unconfirmed("does not give back what was put into it")
+        told("read")
+        self._list_probe(folder, path, told)
         with contextlib.suppress(NotImplementedError):  # plain HTTP cannot remove
             self.fs.rm_file(path)
-        if not same:
-            raise StoreError(
-                f"The store {self.name} does not give back what was put into it.",
-                "mlrepro remote set URL",
-                code="remote-unconfirmed",
-            )
+            told("remove")
+
+    def _list_probe(self, folder: str, path: str, told: Callable[[str], None]) -> None:
+        if not self.fs.CAN_TRAVERSE:  # plain HTTP has no listing
+            return
+        self.fs.fs.invalidate_cache()
+        names = {str(entry["name"]).strip("/") for entry in self.fs.ls(folder, detail=True)}
+        if not any(name.endswith(path.rpartition("/")[2]) for name in names):
+            raise self._unconfirmed("does not list what was put into it")
+        told("list")
+
+    def _unconfirmed(self, what: str) -> StoreError:
+        return StoreError(
+            f"The store {self.name} {what}.", "mlrepro remote set URL", code="remote-unconfirmed"
+        )
 
 
 def _entry_size(entry: dict[str, Any]) -> int:

@@ -10,6 +10,7 @@ from hashlib import file_digest, md5
 from typing import Any
 
 from mlrepro import durable
+from mlrepro.dvc.answers import WHOLE
 from mlrepro.dvc.failures import is_foreign, missing_remote, translate
 from mlrepro.dvc.remote import Remote
 from mlrepro.errors import BlobCorrupt, BlobMissing, MlreproError, PointerError, StoreError
@@ -23,9 +24,7 @@ Blob = tuple[str, int | None]  # oid, and size in bytes where known
 Failures = dict[str, MlreproError]
 _WAVE = 256  # blobs flushed to disk together
 _MOST_JOBS = 16  # DVC's own default of four a core asks some servers for too much
-_WHOLE = frozenset({
-    "remote-unreachable", "remote-forbidden", "remote-missing", "store-full", "store-read-only",
-})  # fmt: skip
+_WHOLE = WHOLE | {"store-full", "store-read-only"}
 
 
 def is_right(path: str, oid: str, legacy: bool) -> bool:

@@ -1,0 +1,185 @@
+"""What a store's refusal or silence means: no such bucket, no right, wrong region, clock, TLS."""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+
+from mlrepro.errors import StoreError
+from mlrepro.redaction import redact
+
+# Classes are told by name: see failures.
+
+_UNREACHABLE = frozenset({
+    "ClientConnectionError", "ClientConnectorError", "ClientOSError", "ServerDisconnectedError",
+    "ServerTimeoutError", "ClientPayloadError", "ConnectionError", "TimeoutError", "gaierror",
+    "FSTimeoutError", "EndpointConnectionError", "ConnectTimeoutError", "ReadTimeoutError",
+    "ConnectionClosedError", "HTTPClientError", "NewConnectionError", "MaxRetryError",
+    "ServiceRequestError", "ServiceResponseError", "TransportError", "ConnectError",
+    "ConnectTimeout", "ReadTimeout", "NetworkError", "DisconnectError", "ConnectionLost",
+    "ChannelOpenError", "SFTPNoConnection", "SFTPConnectionLost",
+})  # fmt: skip
+_FORBIDDEN = frozenset({
+    "AuthError", "NoCredentialsError", "PartialCredentialsError", "CredentialRetrievalError",
+    "TokenRetrievalError", "UnauthorizedSSOTokenError", "SSOError", "ProfileNotFound",
+    "PermissionDenied", "SFTPPermissionDenied", "DefaultCredentialsError",
+    "RefreshError", "ClientAuthenticationError", "PermissionError",
+})  # fmt: skip
+_TLS = frozenset({
+    "SSLError", "SSLCertVerificationError", "ClientSSLError", "ClientConnectorSSLError",
+    "ClientConnectorCertificateError", "ServerFingerprintMismatch",
+})  # fmt: skip
+
+# What is so of one blob is so of all of them, and not asked again for each.
+WHOLE = frozenset({
+    "remote-unreachable", "remote-forbidden", "remote-missing", "remote-region", "remote-clock",
+    "remote-tls", "remote-host-key",
+})  # fmt: skip
+
+# Codes of S3 (and of what speaks as it does), Azure and GCS:
+# https://docs.aws.amazon.com/AmazonS3/latest/API/ErrorResponses.html#ErrorCodeList
+# What the store says, in our words; a hint; our code.
+_CLOCK = (
+    "takes this machine's clock to be wrong",
+    "set the clock (timedatectl, or ntpdate), then run this again",
+    "remote-clock",
+)
+_REGION = (
+    "is in another region than it was asked in",
+    "mlrepro remote set URL --region REGION",
+    "remote-region",
+)
+_KEYS = "keys come from the environment, an AWS profile, or .dvc/config.local (mlrepro remote show)"
+_FORBIDS = "remote-forbidden"
+_WRONG_KEY = ("does not know this access key", _KEYS, _FORBIDS)
+_EXPIRED = (
+    "says that the session's token has expired",
+    "renew it (aws sso login, or new AWS_SESSION_TOKEN), then run this again",
+    _FORBIDS,
+)
+_SAID: dict[str, tuple[str, str, str]] = {
+    "RequestTimeTooSkewed": _CLOCK,
+    "RequestInTheFuture": _CLOCK,
+    "PermanentRedirect": _REGION,
+    "AuthorizationHeaderMalformed": _REGION,
+    "IllegalLocationConstraintException": _REGION,
+    "InvalidRegion": _REGION,
+    "InvalidAccessKeyId": _WRONG_KEY,
+    "InvalidClientTokenId": _WRONG_KEY,
+    "SignatureDoesNotMatch": ("says that the secret key does not fit the key id", _KEYS, _FORBIDS),
+    "ExpiredToken": _EXPIRED,
+    "ExpiredTokenException": _EXPIRED,
+    "RequestExpired": _EXPIRED,
+    "InvalidToken": ("says that the session's token is wrong", _KEYS, _FORBIDS),
+    "AuthenticationFailed": ("does not take the account's key", _KEYS, _FORBIDS),
+    "SlowDown": (
+        "asks for fewer requests",
+        "run this again, with -j 2",
+        "remote-unreachable",
+    ),
+}  # fmt: skip
+_SAID["RequestLimitExceeded"] = _SAID["Throttling"] = _SAID["ServerBusy"] = _SAID["SlowDown"]
+
+_NO_BUCKET = re.compile(
+    r"NoSuchBucket|ContainerNotFound|(bucket|container)[^.]*(not exist|not found)", re.IGNORECASE
+)
+_COLOUR = re.compile(r"\x1b\[[0-9;]*m")
+_ADVICE = re.compile(r"[^.!?:]*<?https?://\S*(dvc\.org|iterative|treeverse)\S*>?[^.!?]*[.!?]?")
+_LONGEST = 300
+
+
+def meaning(links: list[BaseException], remote: str) -> StoreError | None:
+    """What these exceptions, outermost first, say of the store; the innermost knows best."""
+    for error in reversed(links):
+        found = _meaning(error, remote)
+        if found is not None:
+            return found
+    return None
+
+
+def _meaning(error: BaseException, remote: str) -> StoreError | None:
+    status, said = _status(error), _said(error)
+    if said is not None:
+        says, hint, code = said
+        return StoreError(f"The store {remote} {says}: {plain(error)}", hint, code=code)
+    if _NO_BUCKET.search(str(error)):
+        return missing_remote(remote)
+    if is_of(error, *_TLS):
+        return StoreError(
+            f"The store {remote} cannot be trusted, since TLS failed: {plain(error)}",
+            "mlrepro remote set URL --option ssl_verify=FILE names its authority's certificate",
+            code="remote-tls",
+        )
+    if is_of(error, "HostKeyNotVerifiable"):
+        return StoreError(
+            f"The store {remote} cannot be trusted, since its host key is not known: "
+            f"{plain(error)}",
+            "ssh to it once, and compare the key",
+            code="remote-host-key",
+        )
+    if status in (301, 307):
+        says, hint, code = _REGION
+        return StoreError(f"The store {remote} {says}.", hint, code=code)
+    if status in (401, 403) or is_of(error, *_FORBIDDEN):
+        return StoreError(
+            f"The store {remote} refuses access: {plain(error)}", _KEYS, code=_FORBIDS
+        )
+    if status >= 500 or status == 429 or is_of(error, *_UNREACHABLE):
+        return StoreError(
+            f"The store {remote} cannot be reached: {plain(error)}",
+            "Check the network, then run this again",
+            code="remote-unreachable",
+        )
+    return None
+
+
+def missing_remote(remote: str) -> StoreError:
+    """The error for a store whose bucket or folder is not there: it is not made anew."""
+    return StoreError(
+        f"The store {remote} is not there.",
+        "Is its disk mounted, its bucket made? Else: mlrepro remote set URL",
+        code="remote-missing",
+    )
+
+
+def _said(error: BaseException) -> tuple[str, str, str] | None:
+    """What the store's own word for it means; where it also names the region, that is in it."""
+    answer: Any = getattr(error, "response", None)
+    word = ""
+    headers: dict[str, Any] = {}
+    if isinstance(answer, dict):
+        word = str(answer.get("Error", {}).get("Code", ""))
+        headers = answer.get("ResponseMetadata", {}).get("HTTPHeaders", {}) or {}
+    word = word or str(getattr(error, "error_code", "") or "")
+    found = _SAID.get(word)
+    if found is _REGION or (found is None and _status(error) in (301, 307)):
+        region = str(headers.get("x-amz-bucket-region", ""))
+        region = region or str((answer or {}).get("Error", {}).get("Region", ""))
+        if region.replace("-", "").isalnum():
+            says, hint, code = _REGION
+            return says, hint.replace("REGION", region), code
+    return found
+
+
+def _status(error: BaseException) -> int:
+    """The HTTP status in an exception of aiohttp, botocore, gcsfs or azure; 0 where it has none."""
+    answer = getattr(error, "response", None)
+    if isinstance(answer, dict):
+        return int(answer.get("ResponseMetadata", {}).get("HTTPStatusCode", 0) or 0)
+    for name in ("status", "status_code", "code"):
+        value = getattr(error, name, None)
+        if isinstance(value, int) and 300 <= value < 600:
+            return value
+    return 0
+
+
+def is_of(error: BaseException, *names: str) -> bool:
+    """Whether the exception's class, or one that it comes from, has one of these names."""
+    return any(base.__name__ in names for base in type(error).__mro__)
+
+
+def plain(error: BaseException) -> str:
+    """What an exception says, as one line without colours, secrets and DVC's addresses."""
+    text = " ".join(_COLOUR.sub("", str(error)).split()).removeprefix("config file error: ")
+    text = redact(_ADVICE.sub("", text)).strip()
+    return text[:_LONGEST] or type(error).__name__
