@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from mlrepro import engine, git, history, mending, proof, remote, transfer, worktree
+from mlrepro import engine, git, history, mending, outputs, proof, remote, transfer
 from mlrepro.errors import MlreproError, Refused
 from mlrepro.store import Store
 
@@ -61,8 +61,8 @@ def plan(project: Project, old: Remote | None, options: Options) -> Plan:
         oid: transfer.Need(every.name(version), oid, None, "", every.commit(version))
         for oid, version in found.needed.items()
     }
-    now = worktree.in_worktree(project).outs
-    staged = worktree.in_index(project, git.entries(project)).outs
+    now = outputs.in_worktree(project).outs
+    staged = outputs.in_index(project, git.entries(project)).outs
     places = [place for place in (cache, folder) if place is not None]
     standing = history.needs_of([*now, *staged])
     if old is not None and old.is_network:
