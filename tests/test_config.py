@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import json
 import os
 from pathlib import Path
 
 import pytest
 
-from mlrepro import config
+from mlrepro import config, literal
 from mlrepro.config import Config
 from mlrepro.errors import ConfigError
 
@@ -117,9 +116,9 @@ def test_only_the_blob_store_is_needed() -> None:
 def test_a_config_with_imports_that_are_not_installed_is_read() -> None:
     found = config.load(ROOT, ENVIRON, COURSE)
     assert (found.blob_store, found.data_dir) == (f"{ROOT}/stores/blob", "data")
-    names = dict(config.values_of_text(COURSE, f"{ROOT}/config/config.py", ENVIRON))
+    names = literal.read_names(COURSE, f"{ROOT}/config/config.py", ENVIRON).values
     assert names["ACCEPTED_TAGS"] == ["nlp", "cv"]
-    assert names["MODEL_REGISTRY"] == f"{ROOT}/stores/model"
+    assert str(names["MODEL_REGISTRY"]) == f"{ROOT}/stores/model"
     assert {"mlflow", "logger", "logging_config", "folder", "Path"}.isdisjoint(names)
 
 
@@ -242,7 +241,6 @@ def test_the_file_is_read_from_the_repository(tmp_path: Path) -> None:
     write(tmp_path, b"# coding: latin-1\nBLOB_STORE = 'b\xe9'\r\n")
     found = config.load(str(tmp_path), ENVIRON)
     assert found == Config(f"{tmp_path}/bé", has_file=True)
-    assert config.values(str(tmp_path), ENVIRON) == [("BLOB_STORE", "bé")]
     other = config.load(str(tmp_path), ENVIRON, 'BLOB_STORE = "/other"')
     assert (other.blob_store, other.has_file) == ("/other", True)
 
@@ -288,19 +286,6 @@ def test_the_template_is_read_and_runs_to_the_same_values(tmp_path: Path) -> Non
     assert found == Config(f"{tmp_path}/stores/blob", has_file=True)
     namespace: dict[str, object] = {"__file__": str(file), "__name__": "config"}
     exec(compile(config.TEMPLATE, str(file), "exec"), namespace)
-    for name, value in config.values(str(tmp_path), ENVIRON):
-        assert value == (namespace[name] if name == "TRACK" else str(namespace[name]))
+    for name, value in literal.read_names(config.TEMPLATE, str(file), ENVIRON).values.items():
+        assert str(value) == str(namespace[name])
     assert list(tmp_path.iterdir()) == [tmp_path / "config"]  # running it makes nothing
-
-
-def test_the_values_are_plain_json() -> None:
-    text = HEAD + (
-        "A = {'x': [BASE_DIR, (1, 2.5)], 1: {'b', 'a'}, BASE_DIR: None}\nB = 1e999\nC = True\n"
-    )
-    values = dict(config.values_of_text(text, f"{ROOT}/config/config.py", ENVIRON))
-    assert json.loads(json.dumps(values, allow_nan=False)) == {
-        "BASE_DIR": ROOT,
-        "A": {"x": [ROOT, [1, 2.5]], "1": ["a", "b"], ROOT: None},
-        "B": "inf",
-        "C": True,
-    }

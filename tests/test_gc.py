@@ -116,7 +116,7 @@ def test_it_asks_first(work: Past) -> None:
     heard = working.Heard()
     error = refused(work, yes=False, reporter=heard)
     assert error.code == "needs-yes" and "mlrepro gc -y" in error.hint
-    assert error.message.startswith("1 blobs (5,000 bytes) are needed by nothing")
+    assert error.message.startswith("Nothing needs 1 blob (5,000 bytes)")
     assert heard.notes == [f"{oid}  5,000 bytes  store and cache"]
 
 
@@ -378,7 +378,7 @@ def test_what_comes_to_be_needed_meanwhile_is_put_back(
     result = work.gc()
     assert {blob.oid for blob in result.blobs} == {other}
     assert oid in work.blobs() and oid in work.blobs(work.cache)
-    assert result.notes == ("1 blobs came to be needed meanwhile, and were put back",)
+    assert result.notes == ("put back, since needed by now: 1 blob",)
 
 
 def test_what_is_saved_again_counts_as_new(work: Past, monkeypatch: pytest.MonkeyPatch) -> None:

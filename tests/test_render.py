@@ -116,13 +116,19 @@ def test_status() -> None:
         "  hint: mlrepro resolve --ours PATH (or --theirs, or --union)",
         "  hint: mlrepro push",
     ]
-    noted = said("status", **good | {"clean": False, "notes": ("a.dvc: not committed",)})
-    assert noted == [
-        "unchanged  ../a",
-        "note: ../a.dvc: not committed",
-        "1 tracked, all unchanged; HEAD can be restored",
-        "  hint: mlrepro track && git commit",
-    ]
+    for note, todo in (
+        ("neither staged nor committed", ["  hint: mlrepro track && git commit"]),
+        ("staged, not committed", ["  hint: git commit"]),
+        ("removed, not committed", ["  hint: git commit -a"]),
+        ("owed", []),
+    ):
+        noted = said("status", **good | {"clean": False, "notes": (f"a.dvc: {note}",)})
+        assert noted == [
+            "unchanged  ../a",
+            f"note: ../a.dvc: {note}",
+            "1 tracked, all unchanged; HEAD can be restored",
+            *todo,
+        ]
     told = said(
         "status",
         files=files[1:2],

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from mlrepro import engine, folder, index, outputs, remote, transfer, wording, worktree
+from mlrepro.amounts import many
 from mlrepro.errors import MlreproError, PathError
 
 if TYPE_CHECKING:
@@ -297,7 +298,7 @@ def _save_folder(
         return
     if plan.walk.hollow:
         result.notes.append(
-            f"{wanted.path}: {len(plan.walk.hollow)} empty folders are not kept "
+            f"{wanted.path}: without {many(len(plan.walk.hollow), 'empty folder')} "
             f"({plan.walk.hollow[0]}): a snapshot holds files."
         )
     result.saved.append(Saved(wanted, data, store is not None))

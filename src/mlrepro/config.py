@@ -6,9 +6,8 @@ import os
 import stat
 from collections.abc import Mapping
 from dataclasses import dataclass
-from math import isfinite
 from pathlib import PurePosixPath
-from typing import Annotated, Any, cast
+from typing import Annotated, cast
 from urllib.parse import unquote, urlsplit
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, ValidationError, ValidationInfo
@@ -123,20 +122,6 @@ def load(project_root: str, environ: Mapping[str, str], text: str | None = None)
     )
 
 
-def values(project_root: str, environ: Mapping[str, str]) -> list[tuple[str, Any]]:
-    """All names of config/config.py that can be read, with their values as JSON has them."""
-    filename = os.path.join(project_root, CONFIG_FILE)
-    return values_of_text(_read(project_root), filename, environ)
-
-
-def values_of_text(
-    text: str, filename: str, environ: Mapping[str, str], name: str = CONFIG_FILE
-) -> list[tuple[str, Any]]:
-    """As ``values``, for the text of any Python file, which is or would be at ``filename``."""
-    found = literal.read_names(text, filename, environ, name)
-    return [(bound, _plain(value)) for bound, value in found.values.items()]
-
-
 def is_url(text: str) -> bool:
     """Whether a text begins with a scheme such as ``s3://``."""
     scheme, colon, _ = text.partition("://")
@@ -190,19 +175,6 @@ def _not_read(name: str, stopped: Unreadable) -> ConfigError:
         code="config-unreadable",
         path=CONFIG_FILE,
     )
-
-
-def _plain(value: object) -> Any:
-    """A value as JSON has it: paths, infinity and nan are text, tuples and sets are lists."""
-    if isinstance(value, PurePosixPath) or (isinstance(value, float) and not isfinite(value)):
-        return str(value)
-    if isinstance(value, dict):
-        return {str(_plain(key)): _plain(item) for key, item in value.items()}
-    if isinstance(value, set):
-        return sorted((_plain(item) for item in value), key=repr)
-    if isinstance(value, (list, tuple)):
-        return [_plain(item) for item in value]
-    return value
 
 
 def _wrong(what: str) -> PydanticCustomError:

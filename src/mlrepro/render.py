@@ -10,7 +10,7 @@ from mlrepro.layout import Paths, hint, short, table
 from mlrepro.terminal import visible
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Callable, Iterable, Sequence
 
     from mlrepro.outcome import Show
     from mlrepro.result import Options
@@ -129,10 +129,19 @@ def _status(result: Any, path: Paths, _would: bool) -> list[str]:
     todo = [_STATE_HINTS[state] for state in odd if state in _STATE_HINTS]
     if any(not item.stored for item in result.files if item.state != "modified"):
         todo.append("mlrepro push")
-    if result.notes and not todo:
-        todo.append("mlrepro track && git commit")
+    if not todo:
+        todo += _to_commit(result.notes)
     said = {error.hint for error in result.errors}
     return lines + [hint(text) for text in todo if text not in said]
+
+
+def _to_commit(notes: Sequence[str]) -> list[str]:
+    """How to commit what is not committed, by what ``status`` says of it."""
+    if any(note.endswith("neither staged nor committed") for note in notes):
+        return ["mlrepro track && git commit"]
+    if any(note.endswith("removed, not committed") for note in notes):
+        return ["git commit -a"]
+    return ["git commit"] if any(note.endswith("staged, not committed") for note in notes) else []
 
 
 def _push(result: Any, path: Paths, would: bool) -> list[str]:

@@ -2,8 +2,8 @@
 
 A port of the scalar analysis, the writers and the scanners of ruamel.yaml 0.19.1 (``emitter.py``,
 ``scanner.py``, ``resolver.py``; round-trip dumper, block style, width 80), which is
-Copyright (c) 2014-2026 Anthon van der Neut, Ruamel bvba, and under the MIT licence. Left out is
-what a path never needs: newlines, block scalars, flow context, comments, tags and anchors.
+Copyright (c) 2014-2026 Anthon van der Neut, Ruamel bvba, and under the MIT licence (see NOTICE).
+Left out is what a path never needs: newlines, block scalars, flow context, comments, tags, anchors.
 """
 
 from __future__ import annotations

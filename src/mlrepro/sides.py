@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import stat
+from abc import ABC, abstractmethod
 from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING
@@ -46,7 +47,7 @@ class Content:
         return self.oid.endswith(".dir")
 
 
-class Side:
+class Side(ABC):
     """One of the two; ``name`` is the commit's full hash, ``workspace``, or "" for before any.
 
     ``errors`` has what could not be read, and grows as more is asked for.
@@ -58,10 +59,10 @@ class Side:
         self.places = places
         self.errors: list[MlreproError] = []
 
-    @cached_property
+    @property
+    @abstractmethod
     def files(self) -> dict[str, str]:
         """Every file that git has, or would take: path → git object ("" for the workspace)."""
-        raise NotImplementedError
 
     @cached_property
     def outs(self) -> list[Tracked]:
@@ -70,8 +71,9 @@ class Side:
         self.errors += listing.errors
         return listing.outs
 
+    @abstractmethod
     def _listing(self) -> outputs.Listing:
-        raise NotImplementedError
+        """What the pointers say, and what is wrong with them."""
 
     def texts(self, names: Iterable[str]) -> dict[str, bytes]:
         """The bytes of small files, those that are there, in git or as data; no link is followed.
@@ -89,8 +91,9 @@ class Side:
                 found[name] = text
         return found
 
+    @abstractmethod
     def _texts_in_git(self, names: Sequence[str]) -> dict[str, bytes]:
-        raise NotImplementedError
+        """The bytes of those of ``files`` that can be read."""
 
     def _read(self, name: str, path: str) -> bytes | None:
         try:

@@ -6,6 +6,7 @@ import os
 from typing import TYPE_CHECKING
 
 from mlrepro import git, index, leaving, materialize, outputs, remote, threeway
+from mlrepro.amounts import many
 from mlrepro.errors import MlreproError
 from mlrepro.result import HookResult, Options
 
@@ -50,7 +51,7 @@ def run(project: Project, name: str, args: Sequence[str], options: Options) -> H
     if done.missing:
         first = done.missing[0]
         notes.append(
-            f"{len(done.missing)} blobs are in neither cache nor store ({first.path}, "
+            f"in neither cache nor store: {many(len(done.missing), 'blob')} ({first.path}, "
             f"{first.oid}): mlrepro pull says more"
         )
         wrong = remote.problem(project, target)

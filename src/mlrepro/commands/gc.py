@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from mlrepro import clones, collecting, durable, naming, proof, remote, trash
+from mlrepro.amounts import many
 from mlrepro.errors import Refused
 from mlrepro.result import Options, Result
 
@@ -150,7 +151,7 @@ def _collect(
     moved, errors = collecting.move(project, target, keep_last, blobs, holders)
     back = len(blobs) - len(moved)
     if back:
-        notes.append(f"{back:,} blobs came to be needed meanwhile, and were put back")
+        notes.append(f"put back, since needed by now: {many(back, 'blob')}")
     done = Amount(len(moved), sum(blob.size for blob in moved) if back else amount.bytes)
     return GcResult(tuple(errors), tuple(moved), done, kept, notes=tuple(notes))
 
@@ -159,12 +160,12 @@ def _ask(blobs: Sequence[Blob], amount: Amount, options: Options) -> None:
     ordered = sorted(blobs, key=lambda blob: -blob.size)
     for blob in ordered[:MOST_LISTED]:
         about = f" {blob.path}" if blob.path else ""
-        options.reporter.note(f"{blob.oid}  {blob.size:,} bytes  {blob.where}{about}")
+        options.reporter.note(f"{blob.oid}  {many(blob.size, 'byte')}  {blob.where}{about}")
     if len(ordered) > MOST_LISTED:
         options.reporter.note(f"… and {len(ordered) - MOST_LISTED:,} more")
     raise Refused(
-        f"{amount.count:,} blobs ({amount.bytes:,} bytes) are needed by nothing: move them to the "
-        "trash?",
+        f"Nothing needs {many(amount.count, 'blob')} ({many(amount.bytes, 'byte')}): "
+        "move to the trash?",
         "mlrepro gc -y moves them; mlrepro gc --dry-run lists them",
         code="needs-yes",
     )
@@ -179,7 +180,7 @@ def _empty(holders: dict[str, Store], options: Options, notes: list[str]) -> GcR
         return GcResult(emptied=Amount(count, size), notes=tuple(notes))
     if not options.yes:
         raise Refused(
-            f"{count:,} blobs ({size:,} bytes) are in the trash: delete them for good?",
+            f"{many(count, 'blob')} ({many(size, 'byte')}) in the trash: delete for good?",
             "mlrepro gc --empty-trash -y deletes them",
             code="needs-yes",
         )

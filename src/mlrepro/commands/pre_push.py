@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from mlrepro import git, history, remote, transfer
+from mlrepro.amounts import many
 from mlrepro.errors import BlobMissing, MlreproError, ProcessError, StoreError
 from mlrepro.result import HookResult, Options
 
@@ -68,7 +69,8 @@ def run(project: Project, args: Sequence[str], stdin: bytes, options: Options) -
     notes = []
     if done.count and not errors:
         notes.append(
-            f"stored {done.count} blobs ({done.bytes:,} bytes) that were in the cache only"
+            f"stored what the cache alone had: {many(done.count, 'blob')} "
+            f"({many(done.bytes, 'byte')})"
         )
     return HookResult(errors=(*_distinct(done.errors), *errors), notes=tuple(notes))
 

@@ -10,6 +10,7 @@ from hashlib import file_digest, md5
 from typing import Any
 
 from mlrepro import durable
+from mlrepro.amounts import many
 from mlrepro.dvc.answers import WHOLE
 from mlrepro.dvc.failures import is_foreign, missing_remote, translate
 from mlrepro.dvc.remote import Remote
@@ -325,7 +326,7 @@ def _incomplete(oid: str, lacking: Sequence[str], failed: Failures) -> MlreproEr
     first = failed.get(lacking[0])
     why = f": {first.message}" if first else ""
     return BlobMissing(
-        f"The folder {oid} was not sent, since {len(lacking)} of its files are not stored{why}",
+        f"The folder {oid} was not sent: the store lacks {many(len(lacking), 'file')} of it{why}",
         "in a clone that has them: mlrepro push",
         code=first.code if first else "",
         oid=oid,

@@ -25,7 +25,7 @@ MAX_UNPACKED = 16 << 30  # bytes of a packed pickle that are passed over, at mos
 
 _MAGIC = 0x1950A86A20F9469CFC6C  # what torch.save wrote first, before it made zip archives
 _BROKEN = (
-    EOFError, OSError, RuntimeError, NotImplementedError, ValueError, lzma.LZMAError,
+    EOFError, OSError, RuntimeError, ValueError, lzma.LZMAError,
     zipfile.BadZipFile, zlib.error,
 )  # fmt: skip
 
