@@ -71,11 +71,16 @@ def leftovers(*roots: str | Path) -> list[str]:
 DAMAGES = ["truncated", "flipped", "empty", "longer", "folder", "symlink", "fifo"]
 
 
-def damage(store: Store, oid: str, how: str, elsewhere: Path) -> None:
-    """Make a blob wrong, write-protected as it was: DVC trusts that mode."""
+def damage(store: Store, oid: str, how: str, elsewhere: Path, mode: int = 0o444) -> None:
+    """Make a blob wrong, write-protected as it was (DVC trusts that) or with another mode."""
     path = blob_path(store.root, oid)
     data = path.read_bytes()
+    if how == "unreadable":
+        path.chmod(0)
+        return
     path.unlink()
+    if how == "deleted":
+        return
     if how == "folder":
         path.mkdir()
         return
@@ -94,7 +99,7 @@ def damage(store: Store, oid: str, how: str, elsewhere: Path) -> None:
         "longer": data + b"x",
     }
     path.write_bytes(changed[how])
-    path.chmod(0o444)
+    path.chmod(mode)
 
 
 class Place:

@@ -348,9 +348,12 @@ def test_a_damaged_blob_of_the_cache_is_not_pushed(work: Work) -> None:
     blob.chmod(0o644)
     blob.write_bytes(b"bad\n")
     blob.chmod(0o444)
+    data = work.path("data/x.csv").rename(work.path("aside"))
     done = work.push()
     assert done.exit_code == 1
     assert not blob_path(work.store, oid_of("one\n")).exists()
     assert blob_path(work.store, oid_of("w")).exists()
-    assert work.track().exit_code == 0  # the data itself is as it was
+    data.rename(work.path("data/x.csv"))
+    # The data itself is as it was.
+    assert (work.track() if work.lane else work.push()).exit_code == 0
     assert blob_path(work.store, oid_of("one\n")).read_bytes() == b"one\n"

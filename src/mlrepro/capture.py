@@ -273,9 +273,7 @@ def _save_folder(
             # Its members were saved where DVC 3 does not look: all of them are saved anew.
             plan = worktree.FolderPlan(plan.walk, {}, [*plan.known, *plan.fresh], plan.began_ns)
             members, certain = {}, False
-        to_read = list(plan.fresh)
-        if not certain:
-            to_read += _unstored(plan.known, target.cache, store)
+        to_read = plan.fresh + _unstored(plan, members, target.cache, store)
         members |= _read_members(project, target, store, wanted.path, to_read, options, result)
         if not members and plan.walk.names:
             raise PathError(
@@ -287,7 +285,9 @@ def _save_folder(
         if not members and wanted.item is None:  # one that was emptied since is noted, as by DVC
             raise empty(wanted.path)
         listing = worktree.finish_folder(data, plan, members)
-        if not (certain and data.proven):
+        if not (certain and data.proven) or _is_lacking(
+            data.oid, len(listing), target.cache, store
+        ):
             fresh = not (store or target.cache).has(data.oid)
             engine.save_bytes(listing, ".dir", target.cache, store)
             result.count += fresh
@@ -342,10 +342,25 @@ def _marked(record: index.Record, store: Store | None) -> bool:
     return store is None or (bool(record.store_id) and record.store_id == store.read_id())
 
 
-def _unstored(known: dict[str, str], cache: Store, store: Store | None) -> list[str]:
-    """The members whose blobs are not in cache and store; one listing of each, not a look each."""
-    places = [cache.list_oids()] + ([store.list_oids()] if store is not None else [])
-    return [name for name, oid in known.items() if any(oid not in place for place in places)]
+def _unstored(
+    plan: worktree.FolderPlan, known: dict[str, str], cache: Store, store: Store | None
+) -> list[str]:
+    """The members whose blobs are not, with their size, in cache and store: a look for each."""
+    if not known:
+        return []
+    places = [cache] + ([store] if store is not None else [])
+    sizes = dict(zip(plan.walk.names, plan.walk.numbers[:: folder.NUMBERS], strict=True))
+    return [
+        name
+        for name, oid in known.items()
+        if not all(place.has(oid, sizes.get(name)) for place in places)
+    ]
+
+
+def _is_lacking(oid: str, size: int, cache: Store, store: Store | None) -> bool:
+    """Whether cache or store has no such listing, or one of another size."""
+    found = [place.find(oid, size) for place in (cache, store) if place is not None]
+    return any(one is None or one[1].st_size != size for one in found)
 
 
 def _send(project: Project, target: Remote, result: Capture, options: Options) -> None:

@@ -114,7 +114,10 @@ class _Run:
             result = self._run(call, options)
         unread = flags.json or flags.quiet
         lines = () if unread else tuple(render(call.verb, result, self.show, options))
-        return Outcome(call.verb, result.exit_code, result.data(), result.errors, lines, self.show)
+        data = result.data()
+        if result.damaged:
+            data["damaged"] = [dict(vars(one)) for one in result.damaged]
+        return Outcome(call.verb, result.exit_code, data, result.errors, lines, self.show)
 
     def _run(self, call: Call, options: Options) -> Result:
         """Import the command and call it; where it needs a yes that can be had here, ask for it."""

@@ -9,7 +9,7 @@ import stat
 import sys
 import time
 
-from mlrepro.errors import PathError
+from mlrepro.errors import PathError, RepositoryError
 from mlrepro.kernel import NOT_SUPPORTED, rename_noreplace, syncfs
 
 # On the hook's no-change path: nothing but builtin modules at the top.
@@ -21,7 +21,8 @@ if TYPE_CHECKING:
 TEMP_PREFIX = ".mlrepro-"  # begins the name of every temporary file made outside a staging folder
 FEW = 8  # up to so many files or folders are flushed one by one; more, by one syncfs
 _NO_LINKS = (*NOT_SUPPORTED, errno.EPERM, errno.EMLINK, errno.EXDEV)
-_NO_LOCKS = (*NOT_SUPPORTED, errno.ENOLCK)
+_NO_LOCKS = (*NOT_SUPPORTED, errno.ENOLCK, errno.EBADF)  # EBADF: NFS, not open for writing
+PATIENCE = 60.0  # seconds for what takes milliseconds: its holder was stopped in there
 
 
 def write_atomic(path: str, data: bytes, *, mode: int | None = None, durable: bool = True) -> None:
@@ -189,7 +190,7 @@ def make_folders(path: str, top: str) -> None:
     write to, the new folder is the group's too, as git does with core.sharedRepository.
     """
     try:
-        os.mkdir(path)
+        _make_folder(path)
     except FileExistsError:
         return
     except FileNotFoundError:
@@ -198,35 +199,51 @@ def make_folders(path: str, top: str) -> None:
             raise
         make_folders(parent, top)
         make_folders(path, top)
-        return
+
+
+def _make_folder(path: str) -> None:
+    """One folder; in a shared store under its name only once the group may write to it."""
     above = os.stat(os.path.dirname(path)).st_mode
-    if above & stat.S_ISGID and above & stat.S_IWGRP:
-        mode = stat.S_IMODE(os.stat(path).st_mode)
-        if mode & 0o2070 != 0o2070:
-            os.chmod(path, mode | 0o2070)
+    if not (above & stat.S_ISGID and above & stat.S_IWGRP):
+        os.mkdir(path)
+        return
+    if os.path.lexists(path):
+        raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST), path)
+    name = f"{TEMP_PREFIX}d-{os.getpid()}-{os.urandom(4).hex()}"
+    temp = os.path.join(os.path.dirname(path), name)
+    os.mkdir(temp)
+    try:
+        os.chmod(temp, stat.S_IMODE(os.stat(temp).st_mode) | 0o2070)
+        os.rename(temp, path)  # over another's that is empty still, never over one in use
+    except OSError as error:
+        os.rmdir(temp)
+        if error.errno in (errno.ENOTEMPTY, errno.EEXIST, errno.ENOTDIR):
+            raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST), path) from None
+        raise
 
 
 class Lock:
     """A lock that ends with its holder: flock on an open file, which the kernel lets go of.
 
     ``wait`` is how many seconds to wait for it, below 0 for ever; BlockingIOError when the time is
-    up. ``real`` is False where the file system has no locks at all: work then goes on without, and
-    rests on names that are never replaced.
+    up. None is for what is only ever held for moments: then RepositoryError says that its holder
+    seems to be stopped. ``real`` is False where the file system has no locks at all: work then goes
+    on without, and rests on names that are never replaced.
     """
 
-    __slots__ = ("_fd", "path", "real", "wait")
+    __slots__ = ("_brief", "_fd", "path", "real", "wait")
 
-    def __init__(self, path: str, wait: float = -1.0) -> None:
+    def __init__(self, path: str, wait: float | None = None) -> None:
         self.path = path
-        self.wait = wait
+        self.wait = PATIENCE if wait is None else wait
+        self._brief = wait is None
         self.real = False
         self._fd = -1
 
     def __enter__(self) -> Lock:
         until = time.monotonic() + self.wait
         while True:
-            flags = os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC
-            fd = os.open(self.path, flags, 0o666)
+            fd = self._open()
             try:
                 self.real = self._take(fd, until)
                 named = _same_file(fd, self.path)
@@ -243,6 +260,13 @@ class Lock:
             os.close(self._fd)
             self._fd = -1
 
+    def _open(self) -> int:
+        flags = os.O_NOFOLLOW | os.O_CLOEXEC
+        try:
+            return os.open(self.path, flags | os.O_RDWR | os.O_CREAT, 0o666)
+        except PermissionError:  # another user's, in a store that is shared: flock can do with less
+            return os.open(self.path, flags | os.O_RDONLY)
+
     def _take(self, fd: int, until: float) -> bool:
         for call in (fcntl.flock, fcntl.lockf):
             pause = 0.005
@@ -256,10 +280,20 @@ class Lock:
                     if error.errno not in (errno.EAGAIN, errno.EACCES):
                         raise
                     if time.monotonic() >= until:
-                        raise BlockingIOError(error.errno, error.strerror, self.path) from None
+                        raise self._timed_out(error) from None
                 time.sleep(pause)
                 pause = min(pause * 2, 0.1)
         return False
+
+    def _timed_out(self, error: OSError) -> Exception:
+        if not self._brief:
+            return BlockingIOError(error.errno, error.strerror, self.path)
+        return RepositoryError(
+            f"Another mlrepro has held {self.path} for {self.wait:.0f} seconds: is it stopped?",
+            "let that process go on (kill -CONT), or end it; then run this again",
+            code="locked",
+            path=self.path,
+        )
 
 
 def _same_file(fd: int, path: str) -> bool:

@@ -14,14 +14,14 @@ from mlrepro.hashing import HashReport, hash_files, in_turn, read_stable, sizes,
 from mlrepro.kernel import reflink
 from mlrepro.landing import Landed, Landing, Target
 from mlrepro.parallel import Crew
-from mlrepro.reading import verify_blob
+from mlrepro.reading import is_right, set_aside, verify_blob
 from mlrepro.result import Reporter
 from mlrepro.store import Store, store_error
 from mlrepro.streaming import SMALL, Sink, md5_of, nothing, read_whole, stream
 
 __all__ = [
     "CopyReport", "HashReport", "SaveReport", "Saved",
-    "copy_blobs", "hash_files", "save_bytes", "save_files", "verify_blob",
+    "copy_blobs", "hash_files", "is_right", "save_bytes", "save_files", "set_aside", "verify_blob",
 ]  # fmt: skip
 
 _FLUSH_AT_ONCE = 1 << 24  # bytes; from here on a file is flushed while others are still read

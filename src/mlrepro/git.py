@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import functools
 import os
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from mlrepro import gitindex, process
+from mlrepro import gitindex, gitlock, process
 from mlrepro.errors import MlreproError, ProcessError, UsageError
 
 if TYPE_CHECKING:
@@ -247,14 +248,22 @@ def staged_against(
 
 
 def stage(project: Project, names: Iterable[str], indexes: Sequence[str] = ("",)) -> None:
-    """Stage these files of the worktree, in each of the index files named ("": git's own)."""
+    """Stage these files of the worktree, in each of the index files named ("": git's own).
+
+    Another git that changes the index just now is waited for. Raises RepositoryError (``locked``)
+    where it does not come to an end.
+    """
     listing = joined(names)
-    if listing:
-        for index in indexes:
-            run(
-                project, "update-index", "--add", "--remove", "-z", "--stdin",
+    if not listing:
+        return
+    for index in indexes:
+        gitlock.patiently(
+            functools.partial(
+                run, project, "update-index", "--add", "--remove", "-z", "--stdin",
                 input=listing, index=index,
-            )  # fmt: skip
+            ),
+            (index or os.path.join(project.git_dir, "index")) + ".lock",
+        )  # fmt: skip
 
 
 def is_as_staged(project: Project, name: str) -> bool:

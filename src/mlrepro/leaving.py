@@ -40,7 +40,8 @@ def take_away(
             result.errors.append(data.error)
         if not data.oid:
             continue
-        unsaved = data.oid != entry.synced or not placement.is_saved(target, data.oid)
+        size = data.size if data.tree is None else None
+        unsaved = data.oid != entry.synced or not placement.is_saved(target, data.oid, size)
         if unsaved and not (force and _save(project, target, entry.path, data, options, result)):
             result.kept.append(entry.path)
             continue
@@ -110,8 +111,12 @@ def _take_folder(
     base = project.absolute(entry.path)
     stats = placement.stats_of(data)
     members = data.tree.members() if data.tree is not None else {}
-    places = {**target.cache.list_oids(), **(target.store.list_oids() if target.store else {})}
-    saved = {name for name, oid in members.items() if oid in places}
+    places = [place.list_oids() for place in (target.cache, target.store) if place is not None]
+    saved = {
+        name
+        for name, oid in members.items()
+        if any(place.get(oid) == stats[name][0] for place in places)
+    }
     result.kept += [f"{entry.path}/{name}" for name in members if name not in saved]
     _remove(project, {os.path.join(base, name): stats.get(name) for name in saved}, result)
     for folder, _, _ in os.walk(base, topdown=False):

@@ -6,15 +6,29 @@ import os
 import threading
 from typing import TYPE_CHECKING
 
-from mlrepro import clones, durable, engine, git, outputs, project as places, proof, transfer, trash
+from mlrepro import (
+    capture,
+    clones,
+    durable,
+    engine,
+    git,
+    index,
+    outputs,
+    project as places,
+    proof,
+    transfer,
+    trash,
+    worktree,
+)
 from mlrepro.errors import MlreproError, StoreError
 from mlrepro.parallel import Crew
 from mlrepro.remote import of as remote_of
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterable
+    from collections.abc import Collection, Iterable, Sequence
 
     from mlrepro.lineage import Lineage
+    from mlrepro.outputs import Tracked
     from mlrepro.project import Project
     from mlrepro.remote import Remote
     from mlrepro.result import Options
@@ -165,7 +179,8 @@ def copies(project: Project, target: Remote, oids: Iterable[str]) -> dict[str, s
 def mend(project: Project, target: Remote, oids: Collection[str], options: Options) -> list[str]:
     """Put good copies of what is missing or bad into the store; returns what is whole since then.
 
-    A blob that is bad is set aside, never deleted, and only when it was hashed and found wrong.
+    A blob that is bad is set aside, never deleted, and only when it was hashed and found wrong, or
+    cannot be read.
     """
     wanted = list(dict.fromkeys(oids))
     if not wanted:
@@ -175,17 +190,19 @@ def mend(project: Project, target: Remote, oids: Collection[str], options: Optio
         done = transfer.push(project, target, [transfer.Need("", oid) for oid in wanted], options)
         lost = {need.oid for need in (*done.missing, *done.owed)}
         return [oid for oid in wanted if oid not in lost]
-    right = {oid for oid in wanted if engine.verify_blob(store, oid) == "ok"}
-    for oid in wanted:
-        if oid not in right and store.has(oid, None):
-            store.quarantine(oid)
+    right = {oid for oid in wanted if engine.is_right(store, oid)}
     for source in sources(project, target):
         left = [(oid, None) for oid in wanted if not store.has(oid, None)]
         # Hashed on the way: a copy that is bad as well is set aside where it is, and not spread.
-        engine.copy_blobs(
-            left, source, store,
-            jobs=options.jobs, reporter=options.reporter, link_shared=False,
-        )  # fmt: skip
+        try:
+            engine.copy_blobs(
+                left, source, store,
+                jobs=options.jobs, reporter=options.reporter, link_shared=False,
+            )  # fmt: skip
+        except StoreError as error:
+            if error.path == store.root:
+                raise
+            continue  # another's place, gone or closed to us since it was listed
     _from_worktree(project, target, {oid for oid in wanted if not store.has(oid, None)}, options)
     return [oid for oid in wanted if oid not in right and store.has(oid, None)]
 
@@ -196,7 +213,9 @@ def _from_worktree(project: Project, target: Remote, wanted: set[str], options: 
         return
     holders = [target.cache] + ([target.store] if target.store is not None else [])
     paths = []
-    for item in outputs.in_worktree(project).outs:
+    items = outputs.in_worktree(project).outs
+    _folders(project, target, [one for one in items if one.oid in wanted], options)
+    for item in items:
         path = project.absolute(item.path)
         if item.oid in wanted:
             paths.append(path)
@@ -209,3 +228,16 @@ def _from_worktree(project: Project, target: Remote, wanted: set[str], options: 
     if right:
         target.cache.create()
         engine.save_files(right, target.cache, target.store, jobs=options.jobs)
+
+
+def _folders(project: Project, target: Remote, items: Sequence[Tracked], options: Options) -> None:
+    """Save anew the folders that are just what their pointers name: a listing is lost otherwise."""
+    folders = [item for item in items if item.out.is_dir and not item.out.legacy]
+    if not folders:
+        return
+    record = index.load(project.state_dir)
+    found = worktree.examine(project, [item.path for item in folders], record, options, folders)
+    same = [item for item in folders if found[item.path].oid == item.oid]
+    wanted = [capture.Target(item.path, item.pointer, item) for item in same]
+    if wanted:
+        capture.save(project, target, wanted, index.Record(), options)

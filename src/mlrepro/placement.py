@@ -44,9 +44,9 @@ class Plan:
         return not self.only or any(name == one or name.startswith(one + "/") for one in self.only)
 
 
-def is_saved(target: Remote, oid: str) -> bool:
-    """Whether cache or store has the blob."""
-    return target.cache.has(oid, None) or (target.store is not None and target.store.has(oid, None))
+def is_saved(target: Remote, oid: str, size: int | None = None) -> bool:
+    """Whether cache or store has the blob, of the size that the data has."""
+    return any(place.has(oid, size) for place in (target.cache, target.store) if place is not None)
 
 
 def plan_file(project: Project, target: Remote, plan: Plan, force: bool) -> None:
@@ -61,13 +61,14 @@ def plan_file(project: Project, target: Remote, plan: Plan, force: bool) -> None
         )
     if data.oid:
         in_step = data.oid == entry.synced
-        known = not entry.synced and not entry.pending and is_saved(target, data.oid)
+        saved = is_saved(target, data.oid, data.size)
+        known = not entry.synced and not entry.pending and saved
         if not in_step and not known:
             if not force:
                 plan.kept.append(item.path)
                 return
             plan.save.append(absolute)
-        elif not is_saved(target, data.oid):
+        elif not saved:
             plan.save.append(absolute)
     plan.bring.append(
         Restore(item.oid, absolute, item.out.size, item.out.isexec, data.stat if data.oid else None)
@@ -93,18 +94,20 @@ def plan_folder(project: Project, target: Remote, plan: Plan, lost: set[str], fo
         if here == oid or oid in lost or not plan.concerns(name):
             continue
         path = project.absolute(f"{item.path}/{name}")
-        if here and here != was.get(name) and (was or not is_saved(target, here)):
+        size = stats[name][0] if name in stats else None
+        if here and here != was.get(name) and (was or not is_saved(target, here, size)):
             if not force:
                 plan.kept.append(f"{item.path}/{name}")
                 continue
             plan.save.append(path)
-        elif here and not is_saved(target, here):
+        elif here and not is_saved(target, here, size):
             plan.save.append(path)
         plan.bring.append(Restore(oid, path, None, False, stats.get(name)))
     for name, here in now.items():
         if name in plan.members or not plan.concerns(name):
             continue
-        saved = here == was.get(name) and is_saved(target, here)
+        size = stats[name][0] if name in stats else None
+        saved = here == was.get(name) and is_saved(target, here, size)
         if not saved and not force:
             plan.kept.append(f"{item.path}/{name}")
             continue

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from mlrepro import (
     capture,
     committing,
+    damage,
     git,
     history,
     index,
@@ -76,6 +77,7 @@ def run(project: Project, options: Options) -> HookResult:
         return HookResult(errors=tuple(done.errors), notes=tuple(found.notes + work.notes))
     errors, notes = _all_stored(project, target, found, work, done, record, options)
     _remember(project, target, work, done, record, settled, found, errors)
+    notes += damage.notes(damage.found(target))
     return HookResult(
         errors=tuple(errors),
         notes=tuple(found.notes + work.notes + done.notes + notes),

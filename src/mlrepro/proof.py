@@ -44,7 +44,8 @@ class Proof:
     ``needed``: every blob by its oid, with a version that needs it; ``bytes``: of all that are
     there; ``bad``: the versions that cannot be restored; ``gaps``: (oid, reason) → (the oldest
     version that needs it, path seen from its pointer, what else there is to say); ``unreadable``:
-    version → why; ``unlisted``: the folders whose listing cannot be read, with such a version.
+    version → why; ``unlisted``: the folders whose listing cannot be read, with such a version;
+    ``suspects``: blobs of folders whose files do not have the bytes that a pointer says, together.
     """
 
     needed: dict[str, int] = field(default_factory=dict)
@@ -53,6 +54,7 @@ class Proof:
     gaps: dict[tuple[str, str], tuple[int, str, str]] = field(default_factory=dict)
     unreadable: dict[int, str] = field(default_factory=dict)
     unlisted: dict[str, int] = field(default_factory=dict)
+    suspects: set[str] = field(default_factory=set)
 
 
 def is_shallow(project: Project) -> bool:
@@ -165,6 +167,7 @@ class _Prover:
         self._corrupt = corrupt
         self._reader = history.Reader(project)
         self._folders: dict[str, bool] = {}  # whether the folder with this listing is whole
+        self._sums: dict[str, int] = {}  # and the bytes of its files, where all are known
 
     def look_plainly(self, versions: Sequence[int], data: bytes) -> bool:
         """Hold a group of versions against what is there, if all are as DVC writes nearly all."""
@@ -208,6 +211,8 @@ class _Prover:
             proof.bytes += max(there or 0, 0)
         if is_dir and not self._is_whole(version, oid, path):
             proof.bad.add(version)
+        elif is_dir and size is not None and self._sums.get(oid, size) != size:
+            proof.suspects.update(member.oid for member in self._members(oid)[0] or ())
 
     def _is_sound(self, version: int, oid: str, path: str) -> bool:
         """Whether a blob is there and not known to be bad; else that is noted."""
@@ -238,14 +243,18 @@ class _Prover:
             self._gap(version, oid, reason, path, why)
         whole = not reason and oid in self._present and oid not in self._corrupt
         needed, present = self.proof.needed, self._present
+        total = 0
         for member in members:
             there = present.get(member.oid)
+            total += there or 0
             if there is None or self._corrupt:
                 whole = self._is_sound(version, member.oid, f"{path}/{member.relpath}") and whole
             if member.oid not in needed:
                 needed[member.oid] = version
                 self.proof.bytes += max(there or 0, 0)
         self._folders[oid] = whole
+        if whole and self._store is not None:
+            self._sums[oid] = total
         return whole
 
     def _members(self, oid: str) -> tuple[Sequence[pointer.Member] | None, str, str]:
@@ -272,7 +281,7 @@ def _read(place: Store, oid: str) -> bytes | None:
             with open(found[0], "rb") as file:
                 return file.read(pointer.MAX_LISTING_BYTES + 1)
     except OSError:
-        pass  # then it is as good as not there
+        return b""  # there, but nothing can be restored by it
     return None
 
 

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import stat
 from collections.abc import Callable, Iterator
 
-from mlrepro.errors import MlreproError
+from mlrepro.errors import MlreproError, StoreError
 from mlrepro.kernel import reflink
 from mlrepro.store import Store, store_error
 from mlrepro.streaming import SMALL, Sink, nothing, pour, text_md5
@@ -81,7 +82,41 @@ def set_aside(store: Store, oid: str, path: str, seen: os.stat_result) -> None:
     try:
         store.quarantine(oid, path, seen)
     except OSError:
-        pass  # it is reported, and not copied from; mending it needs more rights than we have
+        store.aside.setdefault(oid, "")  # reported, not copied from; to mend it takes more rights
+
+
+def is_right(store: Store, oid: str) -> bool:
+    """Whether a good blob has this name; whatever else has it is set aside, unreadable or wrong.
+
+    Unlike ``verify_blob``, whose answer may be out of date where another process mends the store,
+    this moves only what it has looked at.
+    """
+    for path, legacy in ((store.path(oid), False), (store.legacy_path(oid), True)):
+        try:
+            about = os.lstat(path)
+        except (FileNotFoundError, NotADirectoryError):
+            continue
+        except OSError as error:
+            raise store_error(error, store.root) from error
+        if stat.S_ISREG(about.st_mode) and _reads_right(store, oid, path, legacy):
+            return True
+        set_aside(store, oid, path, about)
+    return False
+
+
+def _reads_right(store: Store, oid: str, path: str, legacy: bool) -> bool:
+    try:
+        fd = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
+    except OSError as error:
+        if error.errno in (errno.EMFILE, errno.ENFILE):
+            raise store_error(error, store.root) from error
+        return False
+    try:
+        return Blob(store, oid, path, fd, legacy).pour()
+    except StoreError:
+        return False
+    finally:
+        os.close(fd)
 
 
 def verify_blob(store: Store, oid: str, size: int | None = None) -> str:

@@ -25,7 +25,7 @@ from mlrepro.placing import (
     remove_files,
     replace,
 )
-from mlrepro.reading import open_blobs, set_aside
+from mlrepro.reading import Blob, open_blobs, set_aside
 from mlrepro.result import Reporter
 from mlrepro.staging import Staging, sweep
 from mlrepro.store import Store
@@ -99,6 +99,7 @@ def restore_files(
 ) -> RestoreReport:
     """Bring blobs, each from the first of ``sources`` that has its right bytes, to their files.
 
+    The first source is the cache: it gets a link to what came, unharmed, from another one.
     A file is replaced only by verified, flushed content and only if it is still as expected; its
     permission bits stay. Nothing outside ``root`` is reached, no symlink below it followed.
     ``staging``: a folder for temporary files, best on the same file system, made where missing.
@@ -259,6 +260,7 @@ class _Restorer:
                     os.lseek(fd, 0, os.SEEK_SET)
                     if blob.pour(fd, self._explain, self.crew.check, self.reporter.advance):
                         if item.size is None or blob.stat.st_size == item.size:
+                            self._keep(blob)
                             return True
                         other_size = True  # right by DVC 2's hash, which one with CRLF has too
                         continue
@@ -277,6 +279,19 @@ class _Restorer:
         else:
             self.report.failed.append((item.dest, problem))
         return False
+
+    def _keep(self, blob: Blob) -> None:
+        """Give the cache a blob whose bytes were just found right, where that costs no copy."""
+        cache = self.sources[0]
+        if blob.store is cache or blob.legacy:
+            return
+        try:
+            if cache.link_from(blob.path, blob.oid):
+                now = os.lstat(cache.path(blob.oid))
+                if (now.st_ino, now.st_dev) != (blob.stat.st_ino, blob.stat.st_dev):
+                    discard(cache.path(blob.oid))  # another file has its name since it was read
+        except OSError:
+            pass  # a cache can do without
 
     def _explain(self, error: OSError) -> StoreError:
         return disk_error(error, self.room.base)

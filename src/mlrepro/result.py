@@ -60,14 +60,30 @@ class Options:
 
 
 @dataclass(frozen=True)
+class Damage:
+    """A blob whose bytes were not those that its name promises.
+
+    ``place``: "cache" or "store"; ``aside``: where it was put ("" where it may not be moved);
+    ``mended``: a good copy has its name now.
+    """
+
+    oid: str
+    place: str
+    aside: str
+    mended: bool
+
+
+@dataclass(frozen=True)
 class Result:
     """The outcome of one command.
 
     ``errors`` are the findings and failures that did not stop the others from being served; with
-    any of them the command ends with exit code 1. Subclasses add fields and ``data``.
+    any of them the command ends with exit code 1. ``damaged``: the blobs that were found to be so
+    on the way. Subclasses add fields and ``data``.
     """
 
     errors: tuple[MlreproError, ...] = ()
+    damaged: tuple[Damage, ...] = field(default=(), kw_only=True)
 
     @property
     def exit_code(self) -> int:

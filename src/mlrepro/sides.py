@@ -120,7 +120,7 @@ class Side(ABC):
         if content.members is not None:
             return content.members
         try:
-            found = transfer.listing_of(content.oid, self.places)
+            found = transfer.listing_of(content.oid, self.places, only_look=True)
         except MlreproError as error:
             error.path = content.path
             self.errors.append(error)

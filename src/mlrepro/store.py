@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from mlrepro.staging import Staging
 
 BLOB_MODE = 0o444
+LOCK_SECONDS = 10.0  # so long is waited for a process that sets a blob aside, which takes none
 _HEX = "0123456789abcdef"
 _MARK = "mlrepro store 1\nid "
 _ROOM = ".mlrepro"  # in the root: the marker, temporary files, locks
@@ -31,12 +32,13 @@ class Store:
     otherwise.
     """
 
-    __slots__ = ("base", "changed", "root")
+    __slots__ = ("aside", "base", "changed", "root")
 
     def __init__(self, root: str, layout: str = "files/md5") -> None:
         self.root = root
         self.base = f"{root}/{layout}" if layout else root
         self.changed: set[str] = set()  # folders that got a new one, which is still to be flushed
+        self.aside: dict[str, str] = {}  # oid → where what was found damaged was put; "": left
 
     def path(self, oid: str) -> str:
         """Where the blob belongs. Raises StoreError for what is not an oid (it may be hostile)."""
@@ -73,6 +75,8 @@ class Store:
                 about = os.lstat(path)
             except (FileNotFoundError, NotADirectoryError):
                 continue
+            except PermissionError as error:
+                raise store_error(error, self.root) from error
             if stat.S_ISREG(about.st_mode):
                 if size is None or about.st_size == size:
                     return path, about
@@ -257,16 +261,34 @@ class Store:
         aside = f"{self.root}/.quarantine"
         make_folders(aside, self.root)
         make_folders(f"{self.root}/{_ROOM}", self.root)
-        with Lock(f"{self.root}/{_ROOM}/quarantine.lock"):
-            try:
-                now = os.lstat(path)
-            except FileNotFoundError:
+        moved = f"{aside}/{oid}.{time.time_ns()}-{os.getpid()}"
+        try:
+            with Lock(f"{self.root}/{_ROOM}/quarantine.lock", wait=LOCK_SECONDS):
+                return self._move_aside(oid, path, moved, seen)
+        except BlockingIOError:  # its holder was stopped in there: go on, and look afterwards
+            return self._move_aside(oid, path, moved, seen)
+
+    def _move_aside(
+        self, oid: str, path: str, moved: str, seen: os.stat_result | None
+    ) -> str | None:
+        try:
+            if seen is not None and not _same(os.lstat(path), seen):
                 return None
-            if seen is not None and (now.st_ino, now.st_dev) != (seen.st_ino, seen.st_dev):
-                return None
-            moved = f"{aside}/{oid}.{time.time_ns()}"
             os.rename(path, moved)
+        except FileNotFoundError:
+            return None
+        if seen is not None and not _same(os.lstat(moved), seen):
+            try:  # somebody else was between the look and the move: theirs is put back
+                take_name(moved, path)
+            except FileExistsError:
+                pass
+            return None
+        self.aside[oid] = moved
         return moved
+
+
+def _same(now: os.stat_result, seen: os.stat_result) -> bool:
+    return (now.st_ino, now.st_dev) == (seen.st_ino, seen.st_dev)
 
 
 def _scan(folder: str) -> list[os.DirEntry[str]]:

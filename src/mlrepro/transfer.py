@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import stat
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
@@ -40,25 +41,35 @@ class Stored:
     errors: list[MlreproError] = field(default_factory=list)
 
 
-def listing_of(oid: str, places: Iterable[Store]) -> list[pointer.Member] | None:
-    """The members of the folder ``oid``, from the first place that has its listing unharmed."""
+def listing_of(
+    oid: str, places: Iterable[Store], *, only_look: bool = False
+) -> list[pointer.Member] | None:
+    """The members of the folder ``oid``, from the first place that has its listing unharmed.
+
+    One that is damaged is set aside, unless the caller is ``only_look``ing.
+    """
     for place in places:
-        found = place.find(oid)
-        if found is None:
-            continue
-        try:
-            with open(found[0], "rb") as file:
-                data = file.read(pointer.MAX_LISTING_BYTES + 1)
-        except OSError:
-            continue
-        if pointer.listing_oid(data) == oid:
-            return pointer.parse_listing(data, oid)
-        if found[0] == place.path(oid):
-            place.quarantine(oid)
+        for path in (place.path(oid), place.legacy_path(oid)):
+            try:
+                about = os.lstat(path)
+                data = _read_listing(path) if stat.S_ISREG(about.st_mode) else b""
+            except OSError:
+                continue  # not there, or not for us to read: that does not prove it wrong
+            if pointer.listing_oid(data) == oid:
+                return pointer.parse_listing(data, oid)
+            if not only_look:
+                engine.set_aside(place, oid, path, about)
     return None
 
 
-def expand(needs: Iterable[Need], places: Sequence[Store]) -> tuple[list[Need], list[Need]]:
+def _read_listing(path: str) -> bytes:
+    with open(path, "rb") as file:
+        return file.read(pointer.MAX_LISTING_BYTES + 1)
+
+
+def expand(
+    needs: Iterable[Need], places: Sequence[Store], *, only_look: bool = False
+) -> tuple[list[Need], list[Need]]:
     """Every blob that ``needs`` come to, members before their listing; and listings not found.
 
     Raises nothing for a listing that is bad: it counts as not found.
@@ -70,7 +81,7 @@ def expand(needs: Iterable[Need], places: Sequence[Store]) -> tuple[list[Need], 
             continue
         if need.oid.endswith(".dir"):
             try:
-                members = listing_of(need.oid, places)
+                members = listing_of(need.oid, places, only_look=only_look)
             except MlreproError:
                 members = None
             if members is None:
@@ -99,7 +110,7 @@ def push(project: Project, target: Remote, needs: Sequence[Need], options: Optio
     if store is None or options.lane == "dvc":
         _upload(project, target, blobs, result, options)
         return result
-    absent = [need for need in blobs if not store.has(need.oid, need.size)]
+    absent = [need for need in blobs if not _seems_stored(need, target.cache, store)]
     here = [need for need in absent if target.cache.has(need.oid, need.size)]
     if options.dry_run:
         result.missing += [need for need in absent if need not in here]
@@ -118,11 +129,30 @@ def push(project: Project, target: Remote, needs: Sequence[Need], options: Optio
     result.count = len(report.copied)
     result.bytes = sum(_size(store, oid) for oid in report.copied)
     result.missing += [by_oid[oid] for oid in (*report.missing, *report.corrupt)]
-    for oid in report.corrupt:
-        result.errors.append(corrupt(by_oid[oid], target.cache))
+    result.errors += [error for _, error in report.failed]
     left = {need.oid for need in result.missing}
     settle(project, [need.oid for need in blobs if need.oid not in left])
     return result
+
+
+def _seems_stored(need: Need, cache: Store, store: Store) -> bool:
+    """Whether the store has a blob, with the size that its pointer or else the cache says it has.
+
+    Where cache and store differ, the one in the store is read: it may be the right one.
+    """
+    there = store.find(need.oid, need.size)
+    if there is None:
+        return False
+    is_file = len(need.oid) == 32
+    if need.size is not None and is_file:
+        return there[1].st_size == need.size
+    here = cache.find(need.oid)
+    if here is None or here[1].st_size == there[1].st_size:
+        return True
+    try:
+        return engine.verify_blob(store, need.oid) == "ok"
+    except StoreError:
+        return False  # what cannot be read cannot be restored from
 
 
 def _size(place: Store, oid: str) -> int:
@@ -240,12 +270,15 @@ def fetch(
     needs: Sequence[Need],
     options: Options,
     errors: list[MlreproError],
+    *,
+    to_cache: bool = False,
 ) -> list[Need]:
-    """Bring every blob that is needed into the cache; returns those that are nowhere.
+    """Bring every blob that is needed within reach; returns those that are nowhere.
 
     Why a network store could not be asked is added to ``errors``; what the cache has is served.
-    From a folder they are linked where the file system can, and their bytes are checked when they
-    are put in place; from a network store they are checked as they arrive.
+    From a store on another disk, or from a network store, they come into the cache, checked as they
+    arrive. A store beside the cache is read by what puts them in place, and the cache gets a link
+    once the bytes were found right; ``to_cache``: all are read, and linked, at once.
     """
     cache, store = target.cache, target.store
     if store is not None and remote.problem(project, target) is not None:
@@ -262,13 +295,16 @@ def fetch(
     cache.create()
     blobs, lost = expand(needs, [cache, store])
     missing, to_copy = list(lost), []
+    to_cache = to_cache or os.stat(store.root).st_dev != os.stat(cache.root).st_dev
     for need in blobs:
         if cache.has(need.oid, need.size):
             continue
         found = store.find(need.oid, need.size)
-        if found is None:
+        if found is None and store.stat(need.oid) is None:
             missing.append(need)
-        elif found[0] != store.path(need.oid) or not cache.link_from(found[0], need.oid):
+        elif to_cache or found is None or need.oid.endswith(".dir"):
+            to_copy.append(need)  # not a file at all: it is set aside, and told to be missing
+        elif found[0] != store.path(need.oid):
             to_copy.append(need)
     if to_copy:
         report = engine.copy_blobs(
@@ -277,6 +313,7 @@ def fetch(
         )  # fmt: skip
         bad = {*report.missing, *report.corrupt}
         missing += [need for need in to_copy if need.oid in bad]
+        errors += [error for _, error in report.failed]
     return missing
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from typing import TYPE_CHECKING
 
-from mlrepro import git, index, leaving, materialize, outputs, remote, threeway
+from mlrepro import damage, git, index, leaving, materialize, outputs, remote, threeway
 from mlrepro.amounts import many
 from mlrepro.errors import MlreproError
 from mlrepro.result import HookResult, Options
@@ -57,6 +57,7 @@ def run(project: Project, name: str, args: Sequence[str], options: Options) -> H
         wrong = remote.problem(project, target)
         if wrong is not None:
             notes.append(wrong.message)
+    notes += damage.notes(damage.found(target))
     notes += [error.message for error in (*done.errors, *listing.errors)]
     brought = [*done.restored, *done.removed]
     if brought:

@@ -6,7 +6,7 @@ import os
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from mlrepro import git, history, remote, transfer
+from mlrepro import damage, git, history, remote, transfer
 from mlrepro.amounts import many
 from mlrepro.errors import BlobMissing, MlreproError, ProcessError, StoreError
 from mlrepro.result import HookResult, Options
@@ -72,6 +72,7 @@ def run(project: Project, args: Sequence[str], stdin: bytes, options: Options) -
             f"stored what the cache alone had: {many(done.count, 'blob')} "
             f"({many(done.bytes, 'byte')})"
         )
+    notes += damage.notes(damage.found(target))
     return HookResult(errors=(*_distinct(done.errors), *errors), notes=tuple(notes))
 
 

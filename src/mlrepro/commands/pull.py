@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import os
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
-from mlrepro import git, index, materialize, naming, outputs, remote, threeway, transfer
+from mlrepro import damage, git, index, materialize, naming, outputs, remote, threeway, transfer
 from mlrepro.errors import MlreproError, StoreError
 from mlrepro.result import Options, Result
 from mlrepro.safepath import quoted
@@ -70,7 +70,7 @@ def run(project: Project, paths: Sequence[str], force: bool, options: Options) -
         options.reporter.note(
             f"{path} as it was edited is in the cache; to get it back: cp {blob} {shown}"
         )
-    return _result(project, done, errors)
+    return replace(_result(project, done, errors), damaged=damage.tell(target, options))
 
 
 def _result(

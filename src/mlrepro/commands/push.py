@@ -6,7 +6,18 @@ import os
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from mlrepro import capture, git, history, index, naming, outputs, remote, transfer, worktree
+from mlrepro import (
+    capture,
+    damage,
+    git,
+    history,
+    index,
+    naming,
+    outputs,
+    remote,
+    transfer,
+    worktree,
+)
 from mlrepro.result import Options, Result
 
 if TYPE_CHECKING:
@@ -60,8 +71,15 @@ def run(
     naming.require_dvc(project)
     target = remote.located(project, os.environ, write=not options.dry_run)
     needs, errors = _needs(project, revisions, all_commits)
-    _save_worktree(project, target, needs, options)
+    early = _save_worktree(project, target, needs, options)
     done = transfer.push(project, target, [*needs, *_owed(project)], options)
+    if target.cache.aside or (target.store is not None and target.store.aside):
+        late = _save_worktree(project, target, done.missing, options)
+        if late.count:  # what was damaged here is in the worktree as it should be
+            again = transfer.push(project, target, [*needs, *_owed(project)], options)
+            again.count += done.count + late.count
+            again.bytes += done.bytes + late.bytes
+            done = again
     missing = []
     for need in done.missing:
         commit = _committed(project, need)
@@ -80,7 +98,8 @@ def run(
     ]
     return PushResult(
         errors=(*errors, *done.errors, *lost),
-        stored=Stored(done.count, done.bytes),
+        damaged=damage.tell(target, options),
+        stored=Stored(early.count + done.count, early.bytes + done.bytes),
         missing=tuple(missing),
     )
 
@@ -116,17 +135,17 @@ def _committed(project: Project, need: Need) -> git.Commit | None:
 
 def _save_worktree(
     project: Project, target: remote.Remote, needs: Sequence[Need], options: Options
-) -> None:
+) -> Stored:
     """Save from the worktree what the cache lacks, where the data there is just that content."""
-    if options.dry_run:
-        return
-    lacking = transfer.absent(target, needs)
+    lacking = transfer.absent(target, needs) if not options.dry_run else []
     if not lacking:
-        return
+        return Stored()
     record = index.load(project.state_dir)
     found = worktree.examine(project, list({need.path for need in lacking}), record, options)
     same = [need for need in lacking if found[need.path].oid == need.oid]
-    if same:
-        target.cache.create()
-        wanted = [capture.Target(need.path, need.pointer) for need in same]
-        capture.save(project, target, wanted, index.Record(), options)
+    if not same:
+        return Stored()
+    target.cache.create()
+    wanted = [capture.Target(need.path, need.pointer) for need in same]
+    saved = capture.save(project, target, wanted, index.Record(), options)
+    return Stored(saved.count, saved.bytes)

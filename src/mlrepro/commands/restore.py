@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from mlrepro import (
+    damage,
     durable,
     git,
     history,
@@ -93,6 +94,7 @@ def run(
     every += [returning.kept(project, path, f"restore --rev {revision}") for path in done.kept]
     return RestoreResult(
         errors=tuple(every),
+        damaged=damage.tell(target, options),
         commit=commit,
         restored=tuple(done.restored),
         unchanged=tuple(done.unchanged),

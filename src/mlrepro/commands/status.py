@@ -114,7 +114,7 @@ class _Stored:
     def _has_all(self, store: Store, oid: str) -> bool:
         if not store.has(oid, None):
             return False
-        members = transfer.listing_of(oid, [self.target.cache, store])
+        members = transfer.listing_of(oid, [self.target.cache, store], only_look=True)
         if members is None:
             return False
         if self._listed is None:

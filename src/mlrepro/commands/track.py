@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import os
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from mlrepro import (
     capture,
     committing,
+    damage,
     durable,
     foresight,
     git,
@@ -95,7 +96,8 @@ def run(project: Project, paths: Sequence[str], options: Options) -> TrackResult
         done.errors += pipes.errors
         _write_and_stage(project, done, written + pipes.written, changes)
         capture.remember(project, target, [*done.saved, *pipes.saved], record, git.head(project))
-    return _result(done, chosen.errors, changes)
+    result = _result(done, chosen.errors, changes)
+    return replace(result, damaged=damage.tell(target, options))
 
 
 def _before_dvc(project: Project, targets: Sequence[Target]) -> dict[str, str]:

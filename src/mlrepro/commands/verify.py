@@ -7,7 +7,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from mlrepro import git, lineage, mending, naming, proof, remote
+from mlrepro import damage, git, lineage, mending, naming, proof, remote
 from mlrepro.errors import BlobCorrupt, BlobMissing, MlreproError, PointerError, Refused
 from mlrepro.result import Options, Result
 
@@ -18,7 +18,6 @@ if TYPE_CHECKING:
     from mlrepro.project import Project
     from mlrepro.proof import Problem, Proof
     from mlrepro.remote import Remote
-    from mlrepro.store import Store
 
 MOST_TOLD = 100  # gaps that become errors of their own; all of them are in the data
 
@@ -74,15 +73,15 @@ def run(
         listed = pool.submit(target.store.list_oids) if target.store is not None else None
         every = proof.everything(project) if all_commits else proof.standing(project, commits)
         present = listed.result() if listed is not None else None
-    check = _Check(project, target, every, options, present)
-    if deep and target.store is not None:
-        check.read_all(target.store)
+    check = _Check(project, target, every, options, present, deep=deep)
+    check.read()
     if repair and check.found.gaps:
         check.repair()
     held = lineage.holding(project, every, check.found.bad)
     problems = proof.problems(project, every, check.found, named=not all_commits)
     return VerifyResult(
         errors=tuple(_errors(project, target, problems)),
+        damaged=damage.tell(target, options),
         commits=len(every.commits),
         restorable=len(every.commits) - len(held),
         blobs=len(check.found.needed),
@@ -124,13 +123,17 @@ class _Check:
         every: Lineage,
         options: Options,
         present: Mapping[str, int] | None = None,
+        *,
+        deep: bool = False,
     ) -> None:
+        self.deep = deep
         self.project = project
         self.target = target
         self.every = every
         self.options = options
         self.corrupt: dict[str, str] = {}
         self.repaired: list[str] = []
+        self._read: set[str] = set()
         self.found = self._prove(present)
 
     def _prove(self, present: Mapping[str, int] | None = None) -> Proof:
@@ -141,10 +144,19 @@ class _Check:
             self.project, self.every, present, target.store, target.cache, self.corrupt
         )
 
-    def read_all(self, store: Store) -> None:
-        """Hash all that is needed and there."""
-        self.corrupt = mending.read_all(self.project, store, self.found.needed, self.options)
-        if self.corrupt:
+    def read(self) -> None:
+        """Hash what is needed and there and was not read yet, if not ``deep`` only the suspects."""
+        store = self.target.store
+        while store is not None:
+            wanted = self.found.needed if self.deep else self.found.suspects
+            todo = [oid for oid in wanted if oid not in self._read]
+            if not todo:
+                return
+            self._read.update(todo)
+            wrong = mending.read_all(self.project, store, todo, self.options)
+            if not wrong:
+                return
+            self.corrupt.update(wrong)
             self.found = self._prove()
 
     def repair(self) -> None:
@@ -161,6 +173,7 @@ class _Check:
             for oid in whole:
                 self.corrupt.pop(oid, None)
             self.found = self._prove()
+            self.read()
 
 
 def _errors(project: Project, target: Remote, problems: Sequence[Problem]) -> list[MlreproError]:

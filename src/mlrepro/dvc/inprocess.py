@@ -216,7 +216,7 @@ def _site_cache(base: str) -> Iterator[str]:
             except OSError:
                 continue  # its session is alive
     name = f"{os.getpid()}-{os.urandom(4).hex()}"
-    with durable.Lock(os.path.join(base, name + ".lock")):
+    with durable.Lock(os.path.join(base, name + ".lock"), wait=-1):
         try:
             yield os.path.join(base, name)
         finally:

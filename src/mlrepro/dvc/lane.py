@@ -316,7 +316,7 @@ class Session:
 
     def _turn(self) -> durable.Lock:
         """Our own sessions wait for each other; DVC's lock, asked for three seconds, then fails."""
-        return durable.Lock(os.path.join(self.repo.tmp_dir, "mlrepro.lock"))
+        return durable.Lock(os.path.join(self.repo.tmp_dir, "mlrepro.lock"), wait=-1)
 
     def _absolute(self, path: str) -> str:
         return os.path.join(self.root, path)
