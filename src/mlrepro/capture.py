@@ -6,7 +6,7 @@ import os
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from mlrepro import engine, folder, index, outputs, remote, transfer, wording, worktree
+from mlrepro import engine, folder, index, members, outputs, remote, transfer, wording, worktree
 from mlrepro.amounts import many
 from mlrepro.errors import MlreproError, PathError
 
@@ -19,8 +19,6 @@ if TYPE_CHECKING:
     from mlrepro.result import Options
     from mlrepro.store import Store
     from mlrepro.worktree import Data
-
-HASH_FIRST_BYTES = 1 << 20
 
 
 @dataclass(frozen=True, slots=True)
@@ -159,34 +157,28 @@ def _save_files(
     result: Capture,
 ) -> None:
     by_path = {item.path: item for item in wanted}
-    hash_only = {
-        path for path in by_path if _seems_touched(project, path, record.entries.get(path))
-    }
-    proven = _proven(project, set(by_path) - hash_only, record, target.cache, store)
-    looked_at = worktree.examine(project, sorted(hash_only | proven), record, options)
-    to_read: list[str] = []
+    proven = _proven(project, set(by_path), record, target.cache, store)
+    found = worktree.examine(project, sorted(proven), record, options)
+    absolute: dict[str, str] = {}
+    known: dict[str, str] = {}
     for path, item in by_path.items():
-        data = looked_at.get(path)
-        if data is None:
-            to_read.append(path)
-        elif data.error is not None:
-            result.errors.append(data.error)
-        elif data.is_missing:
-            result.errors.append(missing(path))
-        elif _is_stored(record.entries.get(path), data, target.cache, store):
+        data = found.get(path)
+        if data is not None and data.proven:
             result.saved.append(Saved(item, data, True))
-        else:
-            to_read.append(path)
-    absolute = {}
-    for path in to_read:
-        link = worktree.linked_parent(project, path)
-        if link:
-            result.errors.append(_linked(path, link))
-        else:
-            absolute[project.absolute(path)] = path
+            continue
+        try:
+            worktree.refuse_link(project, path)
+        except MlreproError as refused:
+            result.errors.append(refused)
+            continue
+        absolute[project.absolute(path)] = path
+        entry = record.entries.get(path)
+        if entry is not None and entry.oid and _is_of_size(project.absolute(path), entry.size):
+            known[project.absolute(path)] = entry.oid  # it probably only has a new date
     report = engine.save_files(
-        list(absolute), target.cache, store, jobs=options.jobs, reporter=options.reporter
-    )
+        list(absolute), target.cache, store,
+        jobs=options.jobs, reporter=options.reporter, digest_known=known,
+    )  # fmt: skip
     for done in report.saved:
         path = absolute[done.path]
         data = worktree.Data(path, done.oid, done.size, None, done.isexec, done.stat, done.began_ns)
@@ -218,35 +210,17 @@ def _proven(
     return proven
 
 
-def _seems_touched(project: Project, path: str, entry: index.Entry | None) -> bool:
-    """Whether a large file probably only has a new date: then it is hashed before it is copied."""
-    if entry is None or entry.size < HASH_FIRST_BYTES:
-        return False
+def _is_of_size(path: str, size: int) -> bool:
     try:
-        return os.lstat(project.absolute(path)).st_size == entry.size
+        return os.lstat(path).st_size == size
     except OSError:
         return False
-
-
-def _is_stored(entry: index.Entry | None, data: Data, cache: Store, store: Store | None) -> bool:
-    if entry is None or not cache.has(data.oid, data.size):
-        return False
-    return store is None or store.has(data.oid, data.size)
 
 
 def missing(path: str) -> PathError:
     """The error for a path at which there is nothing."""
     return PathError(
         f"No such file or folder: {path}", "mlrepro pull", code="path-missing", path=path
-    )
-
-
-def _linked(path: str, link: str) -> PathError:
-    return PathError(
-        f"{path} lies behind a symbolic link: {link}",
-        "name the real path",
-        code="path-symlink",
-        path=path,
     )
 
 
@@ -259,108 +233,20 @@ def _save_folder(
     options: Options,
     result: Capture,
 ) -> None:
-    """Save the members that are not proven stored, and the listing after them."""
-    data = worktree.Data(wanted.path)
-    entry = record.entries.get(wanted.path)
     try:
-        link = worktree.linked_parent(project, wanted.path)
-        if link:
-            raise _linked(wanted.path, link)
-        plan = worktree.plan_folder(project, wanted.path)
-        members = dict(plan.known)
-        certain = entry is not None and entry.stored and _marked(record, store)
-        if wanted.item is not None and wanted.item.out.legacy:
-            # Its members were saved where DVC 3 does not look: all of them are saved anew.
-            plan = worktree.FolderPlan(plan.walk, {}, [*plan.known, *plan.fresh], plan.began_ns)
-            members, certain = {}, False
-        to_read = plan.fresh + _unstored(plan, members, target.cache, store)
-        members |= _read_members(project, target, store, wanted.path, to_read, options, result)
-        if not members and plan.walk.names:
-            raise PathError(
-                f"All files of {wanted.path} are left out by .dvcignore.",
-                "change the rule in .dvcignore",
-                code="path-ignored",
-                path=wanted.path,
-            )
-        if not members and wanted.item is None:  # one that was emptied since is noted, as by DVC
-            raise empty(wanted.path)
-        listing = worktree.finish_folder(data, plan, members)
-        if not (certain and data.proven) or _is_lacking(
-            data.oid, len(listing), target.cache, store
-        ):
-            fresh = not (store or target.cache).has(data.oid)
-            engine.save_bytes(listing, ".dir", target.cache, store)
-            result.count += fresh
-            result.bytes += len(listing) if fresh else 0
+        done = members.save(project, target, store, wanted, record, options)
     except MlreproError as error:
         error.path = error.path or wanted.path
         result.errors.append(error)
         return
-    if plan.walk.hollow:
+    result.count += done.count
+    result.bytes += done.bytes
+    if done.hollow:
         result.notes.append(
-            f"{wanted.path}: without {many(len(plan.walk.hollow), 'empty folder')} "
-            f"({plan.walk.hollow[0]}): a snapshot holds files."
+            f"{wanted.path}: without {many(len(done.hollow), 'empty folder')} "
+            f"({done.hollow[0]}): a snapshot holds files."
         )
-    result.saved.append(Saved(wanted, data, store is not None))
-
-
-def empty(path: str) -> PathError:
-    """The error for a folder without a file: DVC has no name for that."""
-    return PathError(
-        f"The folder holds no file: {path}",
-        "put a file into it first",
-        code="folder-empty",
-        path=path,
-    )
-
-
-def _read_members(
-    project: Project,
-    target: Remote,
-    store: Store | None,
-    path: str,
-    names: Sequence[str],
-    options: Options,
-    result: Capture,
-) -> dict[str, str]:
-    """Save these members of a folder: name → hash."""
-    absolute = {project.absolute(f"{path}/{name}"): name for name in names}
-    report = engine.save_files(
-        list(absolute), target.cache, store, jobs=options.jobs, reporter=options.reporter
-    )
-    fresh = [one.size for one in report.saved if one.stored_new]
-    result.count += len(fresh)
-    result.bytes += sum(fresh)
-    for name, error in report.failed:
-        error.path = f"{path}/{absolute[name]}"
-        raise error
-    return {absolute[one.path]: one.oid for one in report.saved}
-
-
-def _marked(record: index.Record, store: Store | None) -> bool:
-    """Whether the record speaks of the very store that is there now."""
-    return store is None or (bool(record.store_id) and record.store_id == store.read_id())
-
-
-def _unstored(
-    plan: worktree.FolderPlan, known: dict[str, str], cache: Store, store: Store | None
-) -> list[str]:
-    """The members whose blobs are not, with their size, in cache and store: a look for each."""
-    if not known:
-        return []
-    places = [cache] + ([store] if store is not None else [])
-    sizes = dict(zip(plan.walk.names, plan.walk.numbers[:: folder.NUMBERS], strict=True))
-    return [
-        name
-        for name, oid in known.items()
-        if not all(place.has(oid, sizes.get(name)) for place in places)
-    ]
-
-
-def _is_lacking(oid: str, size: int, cache: Store, store: Store | None) -> bool:
-    """Whether cache or store has no such listing, or one of another size."""
-    found = [place.find(oid, size) for place in (cache, store) if place is not None]
-    return any(one is None or one[1].st_size != size for one in found)
+    result.saved.append(Saved(wanted, done.data, store is not None))
 
 
 def _send(project: Project, target: Remote, result: Capture, options: Options) -> None:

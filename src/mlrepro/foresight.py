@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from mlrepro import capture, folder, pointer, worktree
+from mlrepro import capture, folder, members, pointer, worktree
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -36,7 +36,7 @@ def save(
         elif data.is_missing:
             result.errors.append(capture.missing(item.path))
         elif data.nfiles == 0 and item.item is None:
-            result.errors.append(capture.empty(item.path))
+            result.errors.append(members.empty(item.path))
         else:
             as_was = item.item is not None and item.item.oid == data.oid
             result.saved.append(capture.Saved(item, data, stored=True, as_was=as_was))

@@ -6,7 +6,17 @@ import os
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from mlrepro import capture, durable, outputs, pointer, remote, transfer, wording, worktree
+from mlrepro import (
+    capture,
+    durable,
+    members,
+    outputs,
+    pointer,
+    remote,
+    transfer,
+    wording,
+    worktree,
+)
 from mlrepro.errors import MlreproError
 
 if TYPE_CHECKING:
@@ -159,7 +169,7 @@ def _is_empty(project: Project, item: capture.Target, result: capture.Capture) -
     path = project.absolute(item.path)
     if os.path.islink(path) or not os.path.isdir(path) or any(names for *_, names in os.walk(path)):
         return False
-    result.errors.append(capture.empty(item.path))
+    result.errors.append(members.empty(item.path))
     return True
 
 

@@ -59,14 +59,7 @@ def examine(
         data = found[path] = Data(path)
         absolute = project.absolute(path)
         try:
-            links = linked_parent(project, path)
-            if links:
-                raise PathError(
-                    f"{path} lies behind a symbolic link: {links}",
-                    "a tracked path is a real file or folder",
-                    code="path-symlink",
-                    path=path,
-                )
+            refuse_link(project, path)
             now = os.lstat(absolute)
         except (FileNotFoundError, NotADirectoryError):
             continue
@@ -122,6 +115,18 @@ def linked_parent(project: Project, path: str) -> str:
         if os.path.islink(project.absolute(name)):
             return name
     return ""
+
+
+def refuse_link(project: Project, path: str) -> None:
+    """Raise PathError where the way to ``path`` leads through a symbolic link."""
+    link = linked_parent(project, path)
+    if link:
+        raise PathError(
+            f"{path} lies behind a symbolic link: {link}",
+            "name the real path",
+            code="path-symlink",
+            path=path,
+        )
 
 
 def _hash(project: Project, paths: list[str], found: dict[str, Data], options: Options) -> None:

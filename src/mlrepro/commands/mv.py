@@ -151,14 +151,7 @@ def _check(
             code="path-taken",
             path=path,
         )
-    link = worktree.linked_parent(project, path)
-    if link:
-        raise PathError(
-            f"{path} lies behind a symbolic link: {link}",
-            "name the real path",
-            code="path-symlink",
-            path=path,
-        )
+    worktree.refuse_link(project, path)
     _check_device(project, item, path)
     if not begun:
         fitness.check_free(project, path, record)

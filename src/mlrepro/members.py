@@ -1,0 +1,135 @@
+"""Saves a tracked folder: the members that are not proven stored, and the listing after them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from mlrepro import engine, folder, worktree
+from mlrepro.errors import PathError
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from mlrepro import index
+    from mlrepro.capture import Target
+    from mlrepro.project import Project
+    from mlrepro.remote import Remote
+    from mlrepro.result import Options
+    from mlrepro.store import Store
+    from mlrepro.worktree import Data
+
+
+@dataclass(slots=True)
+class Members:
+    """What was saved: the folder as it is, blobs and bytes that are new, and folders without files,
+    which are not kept.
+    """
+
+    data: Data
+    count: int = 0
+    bytes: int = 0
+    hollow: Sequence[str] = ()
+
+
+def save(
+    project: Project,
+    target: Remote,
+    store: Store | None,
+    wanted: Target,
+    record: index.Record,
+    options: Options,
+) -> Members:
+    """Put the content of a folder into cache and store.
+
+    Raises PathError for what cannot be tracked, FileChanging, and StoreError.
+    """
+    done = Members(worktree.Data(wanted.path))
+    entry = record.entries.get(wanted.path)
+    worktree.refuse_link(project, wanted.path)
+    plan = worktree.plan_folder(project, wanted.path)
+    done.hollow = plan.walk.hollow
+    oids = dict(plan.known)
+    certain = entry is not None and entry.stored and _marked(record, store)
+    if wanted.item is not None and wanted.item.out.legacy:
+        # Its members were saved where DVC 3 does not look: all of them are saved anew.
+        plan = worktree.FolderPlan(plan.walk, {}, [*plan.known, *plan.fresh], plan.began_ns)
+        oids, certain = {}, False
+    to_read = plan.fresh + _unstored(plan, oids, target.cache, store)
+    oids |= _read(project, target, store, to_read, options, done)
+    if not oids and plan.walk.names:
+        raise PathError(
+            f"All files of {wanted.path} are left out by .dvcignore.",
+            "change the rule in .dvcignore",
+            code="path-ignored",
+            path=wanted.path,
+        )
+    if not oids and wanted.item is None:  # one that was emptied since is noted, as by DVC
+        raise empty(wanted.path)
+    listing = worktree.finish_folder(done.data, plan, oids)
+    oid = done.data.oid
+    if not (certain and done.data.proven) or _is_lacking(oid, len(listing), target.cache, store):
+        fresh = not (store or target.cache).has(oid)
+        engine.save_bytes(listing, ".dir", target.cache, store)
+        done.count += fresh
+        done.bytes += len(listing) if fresh else 0
+    return done
+
+
+def empty(path: str) -> PathError:
+    """The error for a folder without a file: DVC has no name for that."""
+    return PathError(
+        f"The folder holds no file: {path}",
+        "put a file into it first",
+        code="folder-empty",
+        path=path,
+    )
+
+
+def _read(
+    project: Project,
+    target: Remote,
+    store: Store | None,
+    names: Sequence[str],
+    options: Options,
+    done: Members,
+) -> dict[str, str]:
+    """Save these members: name → hash."""
+    path = done.data.path
+    absolute = {project.absolute(f"{path}/{name}"): name for name in names}
+    report = engine.save_files(
+        list(absolute), target.cache, store, jobs=options.jobs, reporter=options.reporter
+    )
+    fresh = [one.size for one in report.saved if one.stored_new]
+    done.count += len(fresh)
+    done.bytes += sum(fresh)
+    for name, error in report.failed:
+        error.path = f"{path}/{absolute[name]}"
+        raise error
+    return {absolute[one.path]: one.oid for one in report.saved}
+
+
+def _marked(record: index.Record, store: Store | None) -> bool:
+    """Whether the record speaks of the very store that is there now."""
+    return store is None or (bool(record.store_id) and record.store_id == store.read_id())
+
+
+def _unstored(
+    plan: worktree.FolderPlan, known: dict[str, str], cache: Store, store: Store | None
+) -> list[str]:
+    """The members whose blobs are not, with their size, in cache and store: a look for each."""
+    if not known:
+        return []
+    places = [cache] + ([store] if store is not None else [])
+    sizes = dict(zip(plan.walk.names, plan.walk.numbers[:: folder.NUMBERS], strict=True))
+    return [
+        name
+        for name, oid in known.items()
+        if not all(place.has(oid, sizes.get(name)) for place in places)
+    ]
+
+
+def _is_lacking(oid: str, size: int, cache: Store, store: Store | None) -> bool:
+    """Whether cache or store has no such listing, or one of another size."""
+    found = [place.find(oid, size) for place in (cache, store) if place is not None]
+    return any(one is None or one[1].st_size != size for one in found)
