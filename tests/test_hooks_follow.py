@@ -356,3 +356,20 @@ def test_a_bit_goes_with_the_content_it_came_with(plain: Hooked) -> None:
     plain.git("switch", "--quiet", "main")
     assert not plain.path(DATA).stat().st_mode & 0o111
     assert plain.is_good(), plain.explain()
+
+
+def test_a_file_taken_out_of_a_folder_is_an_edit(plain: Hooked) -> None:
+    """Where the folder's pointer did not change, the file does not come back of itself."""
+    plain.write("models/a.bin", "a")
+    plain.write("models/b.bin", "b")
+    assert plain.mlrepro("track", "models").exit_code == 0
+    plain.commits("--message", "a folder")
+    plain.path("models/a.bin").unlink()
+    plain.edit("also edited")
+    plain.mlrepro("track", DATA)  # so that there is something to look at
+    plain.git("switch", "--quiet", "-c", "topic")
+    assert not plain.path("models/a.bin").exists()
+    plain.commits("--allow-empty", "--message", "without it")
+    plain.path("models/b.bin").unlink()
+    assert plain.mlrepro("pull").exit_code == 0
+    assert plain.read("models/b.bin") == b"b" and not plain.path("models/a.bin").exists()

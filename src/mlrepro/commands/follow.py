@@ -120,7 +120,11 @@ def _original(project: Project) -> str:
 def _is_to_follow(
     project: Project, item: Tracked, record: index.Record, before: dict[str, str]
 ) -> bool:
-    """Whether data is to follow: not where it was taken away and its pointer did not change."""
-    if os.path.lexists(project.absolute(item.path)):
+    """Whether data is to follow: not where its pointer did not change since both were in step.
+
+    Then what differs was edited here, files that were taken away out of a folder included.
+    """
+    entry = record.entries.get(item.path)
+    if entry is None or before.get(item.pointer) != item.seen:
         return True
-    return item.path not in record.entries or before.get(item.pointer) != item.seen
+    return os.path.lexists(project.absolute(item.path)) and entry.synced != item.oid

@@ -1,0 +1,146 @@
+"""What data must be, worked out apart from the tool: contents, merges, which side is newer."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+
+# A file is its bytes, a folder its members by name, sorted; None stands for nothing at all.
+Folder = tuple[tuple[str, bytes], ...]
+Content = bytes | Folder
+Snapshot = dict[str, Content]
+
+
+def md5(data: bytes) -> str:
+    return hashlib.md5(data, usedforsecurity=False).hexdigest()
+
+
+def oid_of(content: Content) -> str:
+    """The name of a content, as DVC's formats have it."""
+    if isinstance(content, bytes):
+        return md5(content)
+    rows = [{"md5": md5(data), "relpath": name} for name, data in sorted(content)]
+    return md5(json.dumps(rows, sort_keys=True).encode()) + ".dir"
+
+
+def blobs_of(content: Content) -> dict[str, bytes]:
+    """Every blob that the content is kept in, with its bytes."""
+    if isinstance(content, bytes):
+        return {md5(content): content}
+    blobs = {md5(data): data for _, data in content}
+    rows = [{"md5": md5(data), "relpath": name} for name, data in sorted(content)]
+    blobs[oid_of(content)] = json.dumps(rows, sort_keys=True).encode()
+    return blobs
+
+
+def folder(members: Mapping[str, bytes]) -> Folder:
+    return tuple(sorted(members.items()))
+
+
+def members(content: Content | None) -> dict[str, bytes]:
+    return dict(content) if isinstance(content, tuple) else {}
+
+
+def merge(
+    base: Content | None, ours: Content | None, theirs: Content | None
+) -> tuple[Content | None, bool]:
+    """The merge of one path, and whether it takes a person: then it is ours."""
+    if theirs in (ours, base):
+        return ours, False
+    if ours == base:
+        return theirs, False
+    if not (isinstance(ours, tuple) and isinstance(theirs, tuple)):
+        return ours, True
+    was, mine, yours = members(base), members(ours), members(theirs)
+    merged = {}
+    for name in {*mine, *yours}:
+        three = was.get(name), mine.get(name), yours.get(name)
+        if three[2] in (three[1], three[0]):
+            chosen = three[1]
+        elif three[1] == three[0]:
+            chosen = three[2]
+        else:
+            return ours, True
+        if chosen is not None:
+            merged[name] = chosen
+    return folder(merged), False
+
+
+def merge_all(base: Snapshot, ours: Snapshot, theirs: Snapshot) -> tuple[Snapshot, set[str]]:
+    """The merge of all paths, and those that take a person."""
+    merged: Snapshot = {}
+    conflicts = set()
+    for path in {*ours, *theirs}:
+        content, conflict = merge(base.get(path), ours.get(path), theirs.get(path))
+        if conflict:
+            conflicts.add(path)
+        if content is not None:
+            merged[path] = content
+    return merged, conflicts
+
+
+SAME, BEHIND, REFRESH, BOTH = "same", "behind", "refresh", "both"
+
+
+@dataclass
+class Tie:
+    """How data and pointer of one path have belonged together in one clone.
+
+    ``base``: what both last had in common; ``pending``: what was written into the pointer since,
+    from data, for a commit that is yet to come.
+    """
+
+    base: Content | None = None
+    pending: list[Content] = field(default_factory=list)
+
+    def join(self, content: Content) -> None:
+        """Data and pointer are the same now."""
+        self.base, self.pending = content, []
+
+    def wait(self, content: Content) -> None:
+        """The pointer was made to name this, for a commit that is yet to come."""
+        self.pending = [*(one for one in self.pending if one != content), content]
+
+    def settle(self, content: Content) -> None:
+        """A commit names this: if it was waited for, both have it in common now."""
+        if content in self.pending:
+            at = self.pending.index(content)
+            self.base, self.pending = content, self.pending[at + 1 :]
+
+    def judge(self, data: Content | None, named: Content) -> str:
+        """Which of data and pointer is the newer one, when a commit is about to be made."""
+        if data is None or data == named:
+            return SAME
+        if named in self.pending:
+            return REFRESH
+        if data == self.base:
+            return BEHIND
+        return REFRESH if named == self.base else BOTH
+
+    def is_dirty(self, data: Content | None) -> bool:
+        """Whether the data is a person's edit that no commit has."""
+        return data is not None and data != self.base
+
+
+def brought(
+    tie: Tie, data: Content | None, named: Content, is_saved: Callable[[bytes], bool]
+) -> tuple[Content, bool]:
+    """What data is to be once it follows its pointer, and whether an edit of it was kept."""
+    if data is None or data == named:
+        return named, False
+    if isinstance(named, bytes) or isinstance(data, bytes):
+        known = tie.base is None and not tie.pending and isinstance(data, bytes) and is_saved(data)
+        return (named, False) if data == tie.base or known else (data, True)
+    was, here, there = members(tie.base), members(data), members(named)
+    result, kept = dict(there), False
+    for name, content in here.items():
+        if there.get(name) == content:
+            continue
+        edited = content != was.get(name)
+        if name in there and edited and not was and is_saved(content):
+            continue
+        if edited:
+            result[name], kept = content, True
+    return folder(result), kept
