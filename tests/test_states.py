@@ -143,7 +143,7 @@ def run(tmp_path: Path, no_grace: None, record_property: Callable[[str, object],
             suppress_health_check=list(HealthCheck),
         )
         run_state_machine_as_test(seed(number)(clones), settings=limits, _min_steps=steps)
-        topic = "A state machine: two or three clones, one store"
+        topic = "Random work in several clones"
         for what, count in {
             "steps taken": clones.tried.total(),
             "of them kills, each followed by the same command again": clones.tried["kill"],
