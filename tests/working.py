@@ -7,6 +7,7 @@ import os
 import shutil
 import stat
 import subprocess
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -176,3 +177,15 @@ def snapshot(root: Path) -> dict[str, tuple[int, bytes]]:
     listed = building.git(root, "ls-files", "--stage", "-z", check=False)
     found["<index>"] = (0, os.fsencode(listed.stdout))
     return found
+
+
+def copied(name: str, build: Callable[[Path], Work], to: Path, base: Path) -> Work:
+    """A copy of the repository that ``build`` makes, which is made once for each worker."""
+    there = base / f"built-{name}"
+    if not (there / "whole").exists():
+        build(there / "repo")
+        (there / "whole").touch()
+    shutil.copytree(there / "repo", to, symlinks=True)
+    for file in (to / ".dvc/config.local", to / ".git/mlrepro/store"):  # where it is now
+        file.write_text(file.read_text().replace(str(there / "repo"), str(to)))
+    return Work(to)

@@ -189,7 +189,8 @@ def _from_store(
         done.failed.update(failed)
         return
     there = dvc.exists(project.root, new, oids, jobs=options.jobs)
-    room = os.path.join(project.dvc_dir, "tmp", f"mlrepro-move-{os.getpid()}")
+    with dvc.session(project.root) as session:  # its folder goes with it, even if it is killed
+        room = os.path.join(session.repo.site_cache_dir, "move")
     for wave in _waves([blob for blob in blobs if not _agrees(there.get(blob[0]), blob[1])]):
         try:
             os.makedirs(room, exist_ok=True)
