@@ -81,6 +81,29 @@ def test_write_atomic_that_fails_leaves_the_old(
     assert path.read_bytes() == b"old" and os.listdir(tmp_path) == ["x"]
 
 
+def test_what_a_killed_write_left_is_cleared_away(tmp_path: Path) -> None:
+    with subprocess.Popen([sys.executable, "-c", ""]) as gone:
+        pass
+    zombie = subprocess.Popen([sys.executable, "-c", ""], stdout=subprocess.PIPE)
+    assert zombie.stdout is not None
+    zombie.stdout.read()
+    while Path(f"/proc/{zombie.pid}/stat").exists():
+        if b") Z " in Path(f"/proc/{zombie.pid}/stat").read_bytes():
+            (tmp_path / f".mlrepro-w-{zombie.pid}-0123abcd").write_bytes(b"half")
+            break
+    dead = tmp_path / f".mlrepro-w-{gone.pid}-0123abcd"
+    alive = tmp_path / f".mlrepro-w-{os.getppid()}-0123abcd"
+    locked = tmp_path / f".mlrepro-w-{gone.pid}-4567abcd"  # its process is on another machine
+    others = [tmp_path / ".mlrepro-w-mine", tmp_path / f".mlrepro-w-{gone.pid}-notes.txt"]
+    for path in (dead, alive, locked, *others):
+        path.write_bytes(b"half")
+    with open(locked, "rb") as held:
+        fcntl.flock(held, fcntl.LOCK_EX)
+        write_atomic(str(tmp_path / "x"), b"new")
+    zombie.communicate()
+    assert set(tmp_path.iterdir()) == {tmp_path / "x", alive, locked, *others}
+
+
 def test_take_name_leaves_what_has_it(tmp_path: Path) -> None:
     (tmp_path / "t").write_text("new")
     (tmp_path / "x").write_text("old")

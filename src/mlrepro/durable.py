@@ -23,6 +23,7 @@ FEW = 8  # up to so many files or folders are flushed one by one; more, by one s
 _NO_LINKS = (*NOT_SUPPORTED, errno.EPERM, errno.EMLINK, errno.EXDEV)
 _NO_LOCKS = (*NOT_SUPPORTED, errno.ENOLCK, errno.EBADF)  # EBADF: NFS, not open for writing
 PATIENCE = 60.0  # seconds for what takes milliseconds: its holder was stopped in there
+_swept: set[str] = set()  # folders in which this process has cleared away what dead ones left
 
 
 def write_atomic(path: str, data: bytes, *, mode: int | None = None, durable: bool = True) -> None:
@@ -49,11 +50,13 @@ def write_atomic(path: str, data: bytes, *, mode: int | None = None, durable: bo
             )
         if bits is None:
             bits = stat.S_IMODE(old.st_mode)
+    _sweep(folder)
     temp = os.path.join(folder, f"{TEMP_PREFIX}w-{os.getpid()}-{os.urandom(4).hex()}")
     flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
     fd = os.open(temp, flags, 0o666 if bits is None else bits & 0o777)
     try:
         try:
+            _try_lock(fd)  # a sweep on another machine sees that we are alive
             if bits is not None:
                 os.fchmod(fd, bits)
             write_all(fd, data)
@@ -67,6 +70,61 @@ def write_atomic(path: str, data: bytes, *, mode: int | None = None, durable: bo
         raise
     if durable:
         sync_dirs([folder])
+
+
+def _sweep(folder: str) -> None:
+    """Remove what write_atomic left in a folder when it was killed; raises nothing.
+
+    A file is taken for such a one by its name, if it is a plain file of this user's, no process has
+    the number in its name, and nobody holds its lock.
+    """
+    if folder in _swept:
+        return
+    _swept.add(folder)
+    try:
+        names = [name for name in os.listdir(folder) if name.startswith(f"{TEMP_PREFIX}w-")]
+    except OSError:
+        return
+    for name in names:
+        pid, _, rest = name[len(TEMP_PREFIX) + 2 :].partition("-")
+        if not pid.isdecimal() or len(rest) != 8 or _is_alive(int(pid)):
+            continue
+        path = os.path.join(folder, name)
+        try:
+            about = os.lstat(path)
+            if not stat.S_ISREG(about.st_mode) or about.st_uid != os.geteuid():
+                continue
+            fd = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
+            try:
+                if _try_lock(fd):
+                    os.unlink(path)
+            finally:
+                os.close(fd)
+        except OSError:
+            continue
+
+
+def _try_lock(fd: int) -> bool:
+    try:
+        fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError:
+        return False
+    return True
+
+
+def _is_alive(pid: int) -> bool:
+    """Whether there is such a process; one that has ended and was not waited for is none."""
+    try:
+        os.kill(pid, 0)
+    except (ProcessLookupError, OverflowError):
+        return False
+    except OSError:
+        return True  # it is another user's
+    try:
+        with open(f"/proc/{pid}/stat", "rb") as file:  # proc(5)
+            return file.read().rpartition(b") ")[2][:1] not in (b"Z", b"X")
+    except OSError:
+        return True
 
 
 def write_all(fd: int, data: bytes | memoryview) -> None:

@@ -99,6 +99,34 @@ def write(project: Project, changes: Sequence[Change]) -> list[str]:
     return [change.file for change in changes]
 
 
+def note(project: Project, changes: Sequence[Change]) -> None:
+    """Note which ignore files are about to be written and then staged: a kill may come between."""
+    if changes:
+        names = dict.fromkeys([*noted(project), *(change.file for change in changes)])
+        os.makedirs(project.state_dir, exist_ok=True)
+        text = "".join(name + "\0" for name in names)
+        durable.write_atomic(_note(project), os.fsencode(text), durable=False)
+
+
+def noted(project: Project) -> list[str]:
+    """The ignore files that a run which was killed may have written and not staged."""
+    try:
+        with open(_note(project), "rb") as file:
+            names = os.fsdecode(file.read()).split("\0")[:-1]
+    except OSError:
+        return []
+    return [name for name in names if os.path.isfile(project.absolute(name))]
+
+
+def forget(project: Project) -> None:
+    """What was noted is staged."""
+    durable.discard(_note(project))
+
+
+def _note(project: Project) -> str:
+    return os.path.join(project.state_dir, "ignore-files")
+
+
 def bring_back(
     project: Project,
     pointers: Sequence[str],

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from typing import TYPE_CHECKING
 
-from mlrepro import engine, index, materialize, placement, restoring, worktree
+from mlrepro import engine, index, materialize, placement, recovery, restoring, worktree
 from mlrepro.errors import MlreproError
 
 if TYPE_CHECKING:
@@ -51,7 +51,7 @@ def take_away(
         try:
             if data.tree is not None:
                 _take_folder(project, target, entry, data, result)
-            elif _remove(project, {project.absolute(entry.path): data.stat}, result):
+            elif _remove(project, target, {project.absolute(entry.path): data.stat}, result):
                 result.removed.append(entry.path)
             else:
                 continue
@@ -83,12 +83,15 @@ def _save(
 
 
 def _remove(
-    project: Project, wanted: Mapping[str, os.stat_result | tuple[int, ...] | None], result: Brought
+    project: Project,
+    target: Remote,
+    wanted: Mapping[str, os.stat_result | tuple[int, ...] | None],
+    result: Brought,
 ) -> bool:
     """Remove these files (absolute path → as it has to be); says whether all of them are gone."""
     done = restoring.remove_files(wanted.items(), materialize.staging(project), project.root)
     result.kept += [os.path.relpath(path, project.root) for path in done.kept]
-    result.errors += [materialize.recovered(path) for path in done.recovered]
+    result.errors += recovery.told(target, done.recovered)
     for path, error in done.failed:
         error.path = os.path.relpath(path, project.root)
         result.errors.append(error)
@@ -118,7 +121,7 @@ def _take_folder(
         if any(place.get(oid) == stats[name][0] for place in places)
     }
     result.kept += [f"{entry.path}/{name}" for name in members if name not in saved]
-    _remove(project, {os.path.join(base, name): stats.get(name) for name in saved}, result)
+    _remove(project, target, {os.path.join(base, name): stats.get(name) for name in saved}, result)
     for folder, _, _ in os.walk(base, topdown=False):
         try:
             os.rmdir(folder)

@@ -12,6 +12,7 @@ from mlrepro import (
     folder,
     index,
     placement,
+    recovery,
     restoring,
     threeway,
     transfer,
@@ -196,7 +197,7 @@ def _carry_out(
         return
     in_the_way = {id(plan): _in_the_way(project, plan) for plan in plans}
     for plan in plans:
-        _remove(project, plan, in_the_way[id(plan)], result)
+        _remove(project, target, plan, in_the_way[id(plan)], result)
     places = [target.cache] + ([target.store] if target.store is not None else [])
     report = restoring.restore_files(
         every, places, staging(project), project.root,
@@ -207,14 +208,16 @@ def _carry_out(
         need = transfer.Need(names[one.dest], one.oid, one.size, pointers[one.dest])
         result.missing.append(need)
     result.kept += [names[dest] for dest in report.kept]
-    result.errors += [recovered(path) for path in report.recovered]
+    result.errors += recovery.told(target, report.recovered)
     for dest, error in report.failed:
         error.path = names.get(dest, "")
         result.errors.append(error)
     done = {one.dest: one for one in report.restored}
     for plan in plans:
         first = set(in_the_way[id(plan)])
-        _remove(project, plan, [name for name, _ in plan.remove if name not in first], result)
+        _remove(
+            project, target, plan, [name for name, _ in plan.remove if name not in first], result
+        )
         if any(one.dest in done for one in plan.bring) or plan.remove:
             result.restored.append(plan.item.path)
         whole = all(one.dest in done for one in plan.bring) and not (plan.kept or plan.in_part)
@@ -242,7 +245,9 @@ def _in_the_way(project: Project, plan: Plan) -> list[str]:
     ]
 
 
-def _remove(project: Project, plan: Plan, names: Sequence[str], result: Brought) -> None:
+def _remove(
+    project: Project, target: Remote, plan: Plan, names: Sequence[str], result: Brought
+) -> None:
     """Take away members that the new version does not have, if they are still what was saved."""
     if not names:
         return
@@ -253,7 +258,7 @@ def _remove(project: Project, plan: Plan, names: Sequence[str], result: Brought)
         project.root,
     )
     result.kept += [os.path.relpath(path, project.root) for path in done.kept]
-    result.errors += [recovered(path) for path in done.recovered]
+    result.errors += recovery.told(target, done.recovered)
     for path, error in done.failed:
         error.path = os.path.relpath(path, project.root)
         result.errors.append(error)
@@ -269,16 +274,6 @@ def _drop_empty(path: str, base: str) -> None:
         except OSError:
             return
         path = os.path.dirname(path)
-
-
-def recovered(path: str) -> MlreproError:
-    """The finding that a run which was killed had a user's file in its hands: it is safe."""
-    return MlreproError(
-        f"A run that was killed left a file of yours in {path}; it was kept there.",
-        f"compare it with the data, then remove it: rm {quoted(path)}",
-        code="file-recovered",
-        path=path,
-    )
 
 
 def kept(project: Project, path: str) -> Refused:

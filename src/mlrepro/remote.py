@@ -45,6 +45,12 @@ class Remote:
         """Whether blobs travel through DVC rather than by plain files."""
         return bool(self.url) and self.store is None
 
+    def sweep(self) -> None:
+        """Clear away what runs that were killed left in cache and store; raises nothing."""
+        self.cache.sweep()
+        if self.store is not None:
+            self.store.sweep()
+
 
 def of(project: Project, environ: Mapping[str, str]) -> Remote:
     """The remote of this worktree, nothing checked and nothing written.
@@ -173,12 +179,14 @@ def problem(project: Project, remote: Remote) -> StoreError | None:
 def usable(project: Project, remote: Remote, *, write: bool = True) -> Store | None:
     """The store folder, ready to be written to; None for a network store. Raises StoreError.
 
-    A folder that DVC made gets our marker the first time, so that it is known again; not so
-    without ``write``.
+    A folder that DVC made gets our marker the first time, so that it is known again, and what runs
+    that were killed left in it and in the cache is cleared away; not so without ``write``.
     """
     wrong = problem(project, remote)
     if wrong is not None:
         raise wrong
+    if write:
+        remote.sweep()
     if remote.store is None or not write:
         return remote.store
     store_id = remote.store.read_id() or remote.store.create()

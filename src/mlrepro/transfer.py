@@ -293,6 +293,7 @@ def fetch(
         return lost + [need for need in blobs if not cache.has(need.oid, need.size)]
     remote.register(project, store)
     cache.create()
+    cache.sweep()
     blobs, lost = expand(needs, [cache, store])
     missing, to_copy = list(lost), []
     to_cache = to_cache or os.stat(store.root).st_dev != os.stat(cache.root).st_dev

@@ -134,11 +134,13 @@ def _write_and_stage(
     project: Project, done: Capture, pointers: Sequence[str], changes: Sequence[Change]
 ) -> None:
     """Everything that belongs to the next commit is staged, and nothing else."""
+    ignore.note(project, changes)
     for change in changes:
         _write(project, change)
-    names = list(dict.fromkeys([*pointers, *(change.file for change in changes)]))
+    names = list(dict.fromkeys([*pointers, *ignore.noted(project)]))
     names += _unstaged(project, done)
     git.stage(project, dict.fromkeys(names))
+    ignore.forget(project)
 
 
 def _write(project: Project, change: Change) -> None:

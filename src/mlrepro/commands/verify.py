@@ -75,6 +75,8 @@ def run(
         present = listed.result() if listed is not None else None
     check = _Check(project, target, every, options, present, deep=deep)
     check.read()
+    if repair and not options.dry_run:
+        target.sweep()
     if repair and check.found.gaps:
         check.repair()
     held = lineage.holding(project, every, check.found.bad)
