@@ -189,11 +189,11 @@ class Web(BaseHTTPRequestHandler):
             data += self.rfile.read(size)
             self.rfile.readline()
         self.rfile.readline()
+        if not self.failing:
+            self.blobs[self.path] = data
         self.send_response(self.failing or 200)
         self.send_header("Content-Length", "0")
         self.end_headers()
-        if not self.failing:
-            self.blobs[self.path] = data
 
     def log_message(self, *_: object) -> None:
         pass

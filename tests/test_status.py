@@ -182,9 +182,9 @@ def test_a_store_that_is_gone_or_emptied(work: Work) -> None:
 
 
 def test_what_is_owed_to_a_store_out_of_reach(work: Work) -> None:
-    from mlrepro import transfer
+    from mlrepro import debts
 
-    transfer.owe(work.project(), [oid_of("1\n")])
+    debts.owe(work.project(), [oid_of("1\n")])
     found = work.status_of()
     assert found.notes == ("content is owed to the store (1): mlrepro push",)
     assert found.exit_code == 1

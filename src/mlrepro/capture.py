@@ -94,7 +94,7 @@ def save(
     result = Capture()
     store = remote.usable(project, target)
     target.cache.create()
-    if store is not None and record.store_id and record.store_id != store.read_id():
+    if record.store_id and record.store_id != target.read_id():
         for entry in record.entries.values():
             entry.stored = False
     to_save: list[Target] = []
@@ -293,6 +293,6 @@ def remember(
             if data.oid != entry.synced:
                 entry.await_commit(data.oid, head)
         changed.append(entry)
-    store_id = target.store.read_id() if target.store is not None else ""
+    store_id = target.read_id()
     if changed:
         index.save(project.state_dir, changed, store_id=store_id)

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from mlrepro import (
     clones,
+    debts,
     git,
     lineage,
     outputs,
@@ -116,7 +117,7 @@ def _add(found: Needs, project: Project, target: Remote, keep_last: int | None) 
         rest = proof.prove(project, every, {}, target.store, target.cache)
         for oid, version in rest.needed.items():
             found.known.setdefault(oid, every.name(version).removesuffix(".dvc"))
-    wanted = [transfer.Need("", oid) for oid in transfer.owed(project)]
+    wanted = [transfer.Need("", oid) for oid in debts.owed(project)]
     for listing in _present(project):
         wanted += [transfer.Need(item.path, item.oid) for item in listing.outs if item.oid]
         found.errors += [e for e in listing.errors if e.code != "pointer-conflict"]

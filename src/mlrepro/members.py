@@ -50,7 +50,7 @@ def save(
     plan = worktree.plan_folder(project, wanted.path)
     done.hollow = plan.walk.hollow
     oids = dict(plan.known)
-    certain = entry is not None and entry.stored and _marked(record, store)
+    certain = entry is not None and entry.stored and _marked(record, target)
     if wanted.item is not None and wanted.item.out.legacy:
         # Its members were saved where DVC 3 does not look: all of them are saved anew.
         plan = worktree.FolderPlan(plan.walk, {}, [*plan.known, *plan.fresh], plan.began_ns)
@@ -109,9 +109,9 @@ def _read(
     return {absolute[one.path]: one.oid for one in report.saved}
 
 
-def _marked(record: index.Record, store: Store | None) -> bool:
+def _marked(record: index.Record, target: Remote) -> bool:
     """Whether the record speaks of the very store that is there now."""
-    return store is None or (bool(record.store_id) and record.store_id == store.read_id())
+    return bool(record.store_id) and record.store_id == target.read_id()
 
 
 def _unstored(

@@ -22,6 +22,7 @@ from mlrepro import (
 )
 from mlrepro.errors import MlreproError, StoreError
 from mlrepro.parallel import Crew
+from mlrepro.receipts import Receipts
 from mlrepro.remote import of as remote_of
 
 if TYPE_CHECKING:
@@ -50,7 +51,17 @@ def present(project: Project, target: Remote, every: Lineage, options: Options) 
         folders = [transfer.Need("", oid) for oid in wanted if oid.endswith(".dir")]
         transfer.fetch_listings(project, target, folders, options)
         wanted = proof.prove(project, every, {}, None, target.cache).needed
-    return dvc.exists(project.root, target.name, list(wanted), jobs=options.jobs)
+    found = dvc.exists(project.root, target.name, list(wanted), jobs=options.jobs)
+    notes = Receipts(project.common_dir, target.place)
+    lost = [oid for oid in wanted if oid not in found]
+    if lost:
+        notes.retract(lost)
+        record = index.load(project.state_dir)
+        for entry in record.entries.values():  # the next commit proves them anew
+            entry.stored = False
+        index.save(project.state_dir, record.entries.values())
+    notes.add(list(found))
+    return found
 
 
 def read_all(

@@ -185,8 +185,7 @@ def _all_stored(
     A pointer that this commit brings in may not name content that is nowhere; one that was in the
     last commit already is only told of.
     """
-    store_id = target.store.read_id() if target.store is not None else ""
-    certain = store_id == record.store_id
+    certain = target.read_id() == record.store_id
     fresh = {item.target.path for item in done.saved}
     doubtful = []
     for item, _ in work.in_step:
@@ -281,7 +280,7 @@ def _remember(
                 else:
                     entry.in_step(item.oid)
         changed[item.path] = entry
-    store_id = target.store.read_id() if target.store is not None else ""
+    store_id = target.read_id()
     cleared = found.cleared if not errors else []
     index.save(project.state_dir, changed.values(), store_id=store_id, cleared=cleared)
     capture.remember(project, target, done.saved, record, head)

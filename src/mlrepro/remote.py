@@ -27,18 +27,33 @@ class Remote:
     the folder, where it is one (else None: a network store, reached through DVC); ``relative``: the
     url as the tracked ``.dvc/config`` has it, "" where it is not relative; ``found_in``: "config"
     (as written), "main" (the main worktree's), "origin" (the parent repository's); ``cache``: the
-    worktree's own blobs.
+    worktree's own blobs; ``endpoint``: the server that an object store is asked at, where said.
     """
 
-    __slots__ = ("cache", "found_in", "name", "relative", "store", "url")
+    __slots__ = ("cache", "endpoint", "found_in", "name", "relative", "store", "url")
 
     def __init__(self, name: str, url: str, cache: str) -> None:
         self.name = name
         self.url = url
+        self.endpoint = ""
         self.relative = ""
         self.found_in = "config"
         self.cache = Store(cache)
         self.store: Store | None = None if "://" in url or not url else Store(url)
+
+    @property
+    def place(self) -> str:
+        """What tells one network store from another, without its secrets; "" for a folder."""
+        if not self.is_network:
+            return ""
+        scheme, _, rest = self.url.partition("://")
+        host, slash, path = rest.partition("/")
+        path = path.partition("?")[0]
+        return f"{self.endpoint} {scheme}://{host.rpartition('@')[2]}{slash}{path}".strip()
+
+    def read_id(self) -> str:
+        """What is noted with all that is stored: the folder's own id, or the network's place."""
+        return self.place if self.store is None else self.store.read_id()
 
     @property
     def is_network(self) -> bool:
@@ -64,6 +79,9 @@ def of(project: Project, environ: Mapping[str, str]) -> Remote:
     url = settings.sections.get(section, {}).get("url", "") if name else ""
     url = url.removeprefix("file://")
     remote = Remote(name, url, settings.cache_dir)
+    if remote.is_network:
+        remote.endpoint = settings.sections.get(section, {}).get("endpointurl", "")
+        remote.endpoint = remote.endpoint or environ.get("AWS_ENDPOINT_URL", "")
     if remote.store is None or settings.level_of(section, "url") != "repo":
         return remote
     written = _written(project, "config", name)

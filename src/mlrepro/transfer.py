@@ -7,8 +7,9 @@ import stat
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from mlrepro import durable, engine, pointer, remote
+from mlrepro import debts, engine, pointer, remote
 from mlrepro.errors import BlobCorrupt, BlobMissing, MlreproError, StoreError
+from mlrepro.receipts import Receipts
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -95,11 +96,19 @@ def expand(
     return list(blobs.values()), lost
 
 
-def push(project: Project, target: Remote, needs: Sequence[Need], options: Options) -> Stored:
+def push(
+    project: Project,
+    target: Remote,
+    needs: Sequence[Need],
+    options: Options,
+    *,
+    trust: bool = True,
+) -> Stored:
     """Put every blob that is needed into the store, from the cache.
 
     A blob that is already there is left; one that is in neither is ``missing``. For a network store
-    that cannot be reached, the blobs are ``owed``. Raises StoreError for a folder that fails.
+    that cannot be reached, the blobs are ``owed``; it is not asked for what it is known to have,
+    unless without ``trust``. Raises StoreError for a folder that fails.
     """
     store = remote.usable(project, target, write=not options.dry_run)
     places = [target.cache] if store is None else [target.cache, store]
@@ -108,7 +117,7 @@ def push(project: Project, target: Remote, needs: Sequence[Need], options: Optio
     blobs, lost = expand(needs, places)
     result = Stored(missing=lost)
     if store is None or options.lane == "dvc":
-        _upload(project, target, blobs, result, options)
+        _upload(project, target, blobs, result, options, trust)
         return result
     absent = [need for need in blobs if not _seems_stored(need, target.cache, store)]
     here = [need for need in absent if target.cache.has(need.oid, need.size)]
@@ -131,7 +140,7 @@ def push(project: Project, target: Remote, needs: Sequence[Need], options: Optio
     result.missing += [by_oid[oid] for oid in (*report.missing, *report.corrupt)]
     result.errors += [error for _, error in report.failed]
     left = {need.oid for need in result.missing}
-    settle(project, [need.oid for need in blobs if need.oid not in left])
+    debts.settle(project, [need.oid for need in blobs if need.oid not in left])
     return result
 
 
@@ -173,59 +182,106 @@ def corrupt(need: Need, place: Store) -> BlobCorrupt:
 
 def fetch_listings(
     project: Project, target: Remote, needs: Sequence[Need], options: Options
-) -> None:
-    """Bring the listings of folders into the cache, so that their members are known."""
+) -> list[MlreproError]:
+    """Bring the listings of folders into the cache, so that their members are known.
+
+    Returns why that could not be done; one that the store does not have is no error here.
+    """
     folders = [
         (need.oid, None)
         for need in needs
         if need.oid.endswith(".dir") and not target.cache.has(need.oid, None)
     ]
-    if folders and not options.dry_run:
-        from mlrepro import dvc
+    if not folders or options.dry_run:
+        return []
+    try:
+        return _get(project, target, folders, options)
+    except StoreError as error:
+        return [error]
 
-        try:
-            dvc.download(
-                project.root, target.name, folders, target.cache.root,
-                jobs=options.jobs, reporter=options.reporter,
-            )  # fmt: skip
-        except StoreError:
-            return  # the folders are then reported as not found
+
+def _get(
+    project: Project, target: Remote, wanted: Sequence[tuple[str, int | None]], options: Options
+) -> list[MlreproError]:
+    """Bring blobs into the cache; returns why others could not be had than for being nowhere."""
+    from mlrepro import dvc
+
+    got, failed = dvc.download(
+        project.root, target.name, wanted, target.cache.root,
+        jobs=options.jobs, reporter=options.reporter,
+    )  # fmt: skip
+    if target.is_network:
+        Receipts(project.common_dir, target.place).add(got)
+    errors: list[MlreproError] = []
+    for error in failed.values():
+        if not isinstance(error, BlobMissing):
+            _add(errors, error)
+    return errors
 
 
 def _upload(
-    project: Project, target: Remote, blobs: list[Need], result: Stored, options: Options
+    project: Project,
+    target: Remote,
+    blobs: list[Need],
+    result: Stored,
+    options: Options,
+    trust: bool,
 ) -> None:
     from mlrepro import dvc
 
+    known = Receipts(project.common_dir, target.place) if target.is_network else None
     by_oid = {need.oid: need for need in blobs}
-    here = [need for need in blobs if target.cache.has(need.oid, need.size)]
-    absent = [need for need in blobs if not target.cache.has(need.oid, need.size)]
+    noted = known.known(by_oid) if known is not None else set()
+    if trust:
+        debts.settle(project, noted)
+    asked = {oid: need for oid, need in by_oid.items() if not (trust and oid in noted)}
+    if not asked:
+        return
+    here = [need for need in asked.values() if target.cache.has(need.oid, need.size)]
+    sizes = {need.oid: _size(target.cache, need.oid) for need in here}
+    wanted = [(oid, sizes.get(oid, need.size)) for oid, need in asked.items()]
+    fresh: list[str] = []
     try:
-        there = dvc.exists(project.root, target.name, list(by_oid), jobs=options.jobs)
-        here = [need for need in here if there.get(need.oid) != _size(target.cache, need.oid)]
-        wanted = [(need.oid, _size(target.cache, need.oid)) for need in here]
         if options.dry_run:
-            result.count, result.bytes = len(wanted), sum(size for _, size in wanted)
-            result.missing += [need for need in absent if need.oid not in there]
+            there = dvc.exists(project.root, target.name, asked, jobs=options.jobs)
+            to_send = [oid for oid, size in sizes.items() if there.get(oid) != size]
+            result.count, result.bytes = len(to_send), sum(sizes[oid] for oid in to_send)
+            result.missing += [
+                need for oid, need in asked.items() if oid not in there and oid not in sizes
+            ]
             return
         confirmed, failed = dvc.upload(
-            project.root, target.name, wanted, target.cache.root,
-            jobs=options.jobs, reporter=options.reporter,
+            project.root, target.name, wanted, target.cache.root, jobs=options.jobs,
+            reporter=options.reporter, known=known if trust and known else (), fresh=fresh,
         )  # fmt: skip
     except StoreError as error:
-        if target.store is not None:
+        if not target.is_network:
             raise  # a folder that fails refuses; only what is far away may be owed
         result.owed += here
         result.errors.append(error)
-        owe(project, [need.oid for need in here])
+        debts.owe(project, [need.oid for need in here])
         return
-    result.count = len(confirmed)
-    result.bytes = sum(size for oid, size in wanted if oid in set(confirmed))
-    result.owed += [by_oid[oid] for oid in failed]
-    result.errors += list(failed.values())
-    result.missing += [need for need in absent if need.oid not in there]
-    settle(project, [*confirmed, *there])
-    owe(project, list(failed))
+    result.count = len(fresh)
+    result.bytes = sum(sizes.get(oid, 0) for oid in fresh)
+    for oid, why in failed.items():
+        need = by_oid.get(oid) or Need("", oid)
+        if isinstance(why, BlobMissing) and oid not in sizes:
+            result.missing.append(need)
+        else:
+            result.owed.append(need)
+            _add(result.errors, why)
+    if known is not None:
+        known.add(confirmed)
+        known.retract(list(failed))
+    debts.settle(project, confirmed)
+    debts.owe(project, [need.oid for need in result.owed])
+
+
+def _add(errors: list[MlreproError], error: MlreproError) -> None:
+    """Add an error, unless it is the same news of the whole store again."""
+    if error.code.startswith("remote-") and any(one.code == error.code for one in errors):
+        return
+    errors.append(error)
 
 
 def absent(target: Remote, needs: Sequence[Need]) -> list[Need]:
@@ -285,10 +341,8 @@ def fetch(
         store = None
     if store is None or options.lane == "dvc":
         if target.is_network or store is not None:
-            try:
-                _download(project, target, needs, options)
-            except StoreError as error:
-                errors.append(error)
+            for error in _download(project, target, needs, options):
+                _add(errors, error)
         blobs, lost = expand(needs, [cache])
         return lost + [need for need in blobs if not cache.has(need.oid, need.size)]
     remote.register(project, store)
@@ -318,52 +372,18 @@ def fetch(
     return missing
 
 
-def _download(project: Project, target: Remote, needs: Sequence[Need], options: Options) -> None:
-    from mlrepro import dvc
-
-    fetch_listings(project, target, needs, options)
+def _download(
+    project: Project, target: Remote, needs: Sequence[Need], options: Options
+) -> list[MlreproError]:
+    errors = fetch_listings(project, target, needs, options)
     blobs, _ = expand(needs, [target.cache])
     wanted = [(need.oid, need.size) for need in blobs if not target.cache.has(need.oid, need.size)]
-    if wanted:
-        dvc.download(
-            project.root, target.name, wanted, target.cache.root,
-            jobs=options.jobs, reporter=options.reporter,
-        )  # fmt: skip
-
-
-def owed(project: Project) -> list[str]:
-    """The blobs that are in the cache only, because a network store could not be reached."""
+    if not wanted:
+        return errors
     try:
-        with open(_owed_file(project), encoding="ascii") as file:
-            return [line for line in file.read().split() if pointer.is_oid(line)]
-    except (OSError, UnicodeDecodeError):
-        return []
-
-
-def owe(project: Project, oids: Iterable[str]) -> None:
-    """Note that these blobs still have to be stored."""
-    _change_owed(project, set(oids), set())
-
-
-def settle(project: Project, oids: Iterable[str]) -> None:
-    """Note that these blobs are stored now."""
-    _change_owed(project, set(), set(oids))
-
-
-def _change_owed(project: Project, more: set[str], fewer: set[str]) -> None:
-    if not more and not os.path.exists(_owed_file(project)):
-        return
-    os.makedirs(os.path.dirname(_owed_file(project)), exist_ok=True)
-    with durable.Lock(_owed_file(project) + ".lock"):
-        before = set(owed(project))
-        after = (before | more) - fewer
-        if after != before:
-            data = "".join(oid + "\n" for oid in sorted(after)).encode()
-            durable.write_atomic(_owed_file(project), data)
-
-
-def _owed_file(project: Project) -> str:
-    return os.path.join(project.common_dir, "mlrepro", "owed")
+        return errors + _get(project, target, wanted, options)
+    except StoreError as error:
+        return [*errors, error]
 
 
 def lost(need: Need, *, author: str = "", date: str = "") -> BlobMissing:

@@ -38,7 +38,7 @@ def nothing_to_do(project: Project) -> bool:
         target = remote.of(project, os.environ)
     except MlreproError:
         return False
-    if target.store is not None and record.store_id != target.store.read_id():
+    if record.store_id != target.read_id():
         return False
     if _concerns_us(entries, record):
         return False

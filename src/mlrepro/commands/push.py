@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from mlrepro import (
     capture,
     damage,
+    debts,
     git,
     history,
     index,
@@ -72,7 +73,7 @@ def run(
     target = remote.located(project, os.environ, write=not options.dry_run)
     needs, errors = _needs(project, revisions, all_commits)
     early = _save_worktree(project, target, needs, options)
-    done = transfer.push(project, target, [*needs, *_owed(project)], options)
+    done = transfer.push(project, target, [*needs, *_owed(project)], options, trust=False)
     if target.cache.aside or (target.store is not None and target.store.aside):
         late = _save_worktree(project, target, done.missing, options)
         if late.count:  # what was damaged here is in the worktree as it should be
@@ -122,7 +123,7 @@ def _needs(
 
 
 def _owed(project: Project) -> list[Need]:
-    return [transfer.Need("(owed)", oid) for oid in transfer.owed(project)]
+    return [transfer.Need("(owed)", oid) for oid in debts.owed(project)]
 
 
 def _committed(project: Project, need: Need) -> git.Commit | None:

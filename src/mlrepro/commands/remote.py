@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from mlrepro import (
+    debts,
     dvc,
     dvcconfig,
     moving,
@@ -132,7 +133,7 @@ def _about(project: Project, action: str, target: Remote) -> dict[str, Any]:
         "kind": storeurl.scheme_of(target.url) or ("folder" if target.url else ""),
         "options": plain,
         "secrets": tuple(sorted(kept)),
-        "owed": len(transfer.owed(project)),
+        "owed": len(debts.owed(project)),
     }
 
 
@@ -263,7 +264,7 @@ def _bring(
             code=first.code,
         )
     errors += list(done.failed.values())[:MOST_TOLD]
-    transfer.settle(project, [oid for oid in made.sizes if oid not in done.failed])
+    debts.settle(project, [oid for oid in made.sizes if oid not in done.failed])
     return Copied(done.count, done.bytes), errors, missing
 
 

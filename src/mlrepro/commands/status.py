@@ -6,8 +6,9 @@ import os
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from mlrepro import git, index, naming, outputs, remote, threeway, transfer, worktree
+from mlrepro import debts, git, index, naming, outputs, remote, threeway, transfer, worktree
 from mlrepro.errors import BlobMissing, MlreproError, Refused
+from mlrepro.receipts import Receipts
 from mlrepro.result import Options, Result
 
 if TYPE_CHECKING:
@@ -65,7 +66,7 @@ def run(project: Project, options: Options) -> StatusResult:
     entries = git.entries(project)
     paths = [item.path for item in listing.outs]
     found = worktree.examine(project, paths, record, options, listing.outs)
-    stored = _Stored(project, target, record, usable=wrong is None)
+    stored = _Stored(project, target, usable=wrong is None)
     files = [_file_state(item, found[item.path], record, stored) for item in listing.outs]
     errors: list[MlreproError] = [wrong] if wrong is not None else []
     for error in listing.errors:
@@ -89,13 +90,11 @@ def run(project: Project, options: Options) -> StatusResult:
 class _Stored:
     """Answers whether a blob, and for a folder every blob of it, is in the store."""
 
-    def __init__(
-        self, project: Project, target: Remote, record: index.Record, *, usable: bool
-    ) -> None:
+    def __init__(self, project: Project, target: Remote, *, usable: bool) -> None:
         self.target = target
         self.usable = usable
-        self.owed = set(transfer.owed(project))
-        self.known = {e.oid for e in record.entries.values() if e.stored and e.oid}
+        self.owed = set(debts.owed(project))
+        self.receipts = Receipts(project.common_dir, target.place) if target.is_network else None
         self._listed: dict[str, int] | None = None
         self._folders: dict[str, bool] = {}
 
@@ -104,11 +103,23 @@ class _Stored:
         if not oid or not self.usable:
             return False
         if store is None:
-            return oid in self.known and oid not in self.owed
+            return oid not in self.owed and self._is_noted(oid)
         if not oid.endswith(".dir"):
             return store.has(oid, size)
         if oid not in self._folders:  # asked for the worktree, and again for HEAD
             self._folders[oid] = self._has_all(store, oid)
+        return self._folders[oid]
+
+    def _is_noted(self, oid: str) -> bool:
+        """Whether a network store was seen to have it; it is not asked, so this works offline."""
+        if self.receipts is None or oid not in self.receipts:
+            return False
+        if not oid.endswith(".dir"):
+            return True
+        if oid not in self._folders:
+            noted = self.receipts
+            members = transfer.listing_of(oid, [self.target.cache])
+            self._folders[oid] = members is not None and all(one.oid in noted for one in members)
         return self._folders[oid]
 
     def _has_all(self, store: Store, oid: str) -> bool:
@@ -158,7 +169,7 @@ def _notes(project: Project, outs: list[Tracked], entries: Entries) -> list[str]
             notes.append(f"{name}: {what}")
     gone = (name for name in committed if not os.path.lexists(project.absolute(name)))
     notes += [f"{name}: removed, not committed" for name in gone]
-    owed = transfer.owed(project)
+    owed = debts.owed(project)
     if owed:
         notes.append(f"content is owed to the store ({len(owed)}): mlrepro push")
     return notes

@@ -3,14 +3,19 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Container, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from importlib.util import find_spec
 from typing import Any, NoReturn
 
 from mlrepro import durable
-from mlrepro.dvc import bounds, transfer
-from mlrepro.dvc.failures import missing_extra as missing_extra
+from mlrepro.dvc import bounds, s3, sending, transfer
+from mlrepro.dvc.bucket import Bucket
+from mlrepro.dvc.failures import (
+    is_foreign as is_foreign,
+    missing_extra as missing_extra,
+    translate as translate,
+)
 from mlrepro.dvc.ignoring import left_out as left_out
 from mlrepro.dvc.inprocess import calling, opened, version as version
 from mlrepro.dvc.lane import Session as Session
@@ -33,6 +38,7 @@ from mlrepro.store import Store
 # is raised here is a MlreproError.
 
 _open: list[Session] = []
+_added: list[Mapping[str, Mapping[str, str]]] = []  # the remotes that each of them has besides
 
 
 def init(root: str) -> list[str]:
@@ -91,10 +97,12 @@ def session(root: str, remotes: Mapping[str, Mapping[str, str]] | None = None) -
             return
     with opened(root, remotes) as repo:
         _open.append(Session(root, repo))
+        _added.append(remotes or {})
         try:
             yield _open[-1]
         finally:
             _open.pop()
+            _added.pop()
 
 
 def lock_outs(lock: bytes, name: str = "dvc.lock", pipeline: bytes = b"") -> list[LockOut]:
@@ -121,19 +129,40 @@ def refresh_lock(
         return found.commit([f"{pipeline}:{stage}" for stage in stages])
 
 
+@contextmanager
+def _asked(root: str, remote: str) -> Iterator[Remote | Bucket]:
+    """A network store, by the shortest way that there is: DVC is imported only where it must be."""
+    known = next((one for one in reversed(_added) if remote in one), {})
+    place = s3.settings(os.path.join(root, ".dvc"), remote, os.environ, known.get(remote))
+    if place is None:
+        with session(root) as found, calling(remote=remote or "in use"):
+            yield Remote(found.repo, remote)
+        return
+    try:
+        yield Bucket(place)
+    except MlreproError:
+        raise
+    except Exception as error:
+        if not is_foreign(error):
+            raise
+        raise translate(error, remote=remote or place.remote) from error
+
+
 def upload(
     root: str, remote: str, blobs: Iterable[Blob], cache_root: str, *,
-    jobs: int = 0, reporter: Reporter | None = None,
+    jobs: int = 0, reporter: Reporter | None = None, known: Container[str] = (),
+    fresh: list[str] | None = None,
 ) -> tuple[list[str], Failures]:  # fmt: skip
-    """Put blobs of a cache into a network store: see transfer.upload.
+    """Put blobs of a cache into a network store: see sending.upload.
 
     ``remote`` is a name of DVC's, "" the default one. Raises StoreError ``remote-unreachable``,
     ``remote-forbidden``, ``remote-missing``, ``remote-extra-missing``, ``remote-versioned``,
     ``remote-asks`` or ``no-remote``.
     """
-    with session(root) as found, calling(remote=remote or "in use"):
-        store = Remote(found.repo, remote)
-        return transfer.upload(store, list(blobs), Store(cache_root), jobs, reporter or Reporter())
+    with _asked(root, remote) as store:
+        return sending.upload(
+            store, list(blobs), Store(cache_root), jobs, reporter or Reporter(), known, fresh
+        )
 
 
 def download(
@@ -141,8 +170,7 @@ def download(
     jobs: int = 0, reporter: Reporter | None = None,
 ) -> tuple[list[str], Failures]:  # fmt: skip
     """Bring blobs from a network store into a cache: see transfer.download; raises as upload."""
-    with session(root) as found, calling(remote=remote or "in use"):
-        store = Remote(found.repo, remote)
+    with _asked(root, remote) as store:
         return transfer.download(
             store, list(blobs), Store(cache_root), jobs, reporter or Reporter()
         )
@@ -153,9 +181,8 @@ def exists(root: str, remote: str, oids: Iterable[str], *, jobs: int = 0) -> dic
 
     Raises as upload does.
     """
-    with session(root) as found, calling(remote=remote or "in use"):
-        store = Remote(found.repo, remote)
-        return transfer.present(store, list(oids), Crew(jobs))
+    with _asked(root, remote) as store:
+        return transfer.present(store, list(oids), Crew(jobs or store.jobs))
 
 
 def missing_in_remote(root: str, remote: str, blobs: Iterable[Blob], *, jobs: int = 0) -> set[str]:

@@ -23,7 +23,8 @@ _FORBIDDEN = frozenset({
     "AuthError", "NoCredentialsError", "PartialCredentialsError", "CredentialRetrievalError",
     "TokenRetrievalError", "UnauthorizedSSOTokenError", "SSOError", "ProfileNotFound",
     "PermissionDenied", "SFTPPermissionDenied", "DefaultCredentialsError",
-    "RefreshError", "ClientAuthenticationError", "PermissionError",
+    "RefreshError", "ClientAuthenticationError", "PermissionError", "PermissionDeniedError",
+    "UnauthenticatedError",
 })  # fmt: skip
 _TLS = frozenset({
     "SSLError", "SSLCertVerificationError", "ClientSSLError", "ClientConnectorSSLError",
@@ -83,6 +84,8 @@ _SAID["RequestLimitExceeded"] = _SAID["Throttling"] = _SAID["ServerBusy"] = _SAI
 _NO_BUCKET = re.compile(
     r"NoSuchBucket|ContainerNotFound|(bucket|container)[^.]*(not exist|not found)", re.IGNORECASE
 )
+_STATUS = re.compile(r"status code: ([3-5][0-9][0-9])")
+_CERTIFICATE = re.compile("invalid peer certificate|UnknownIssuer|certificate verify")
 _COLOUR = re.compile(r"\x1b\[[0-9;]*m")
 _ADVICE = re.compile(r"[^.!?:]*<?https?://\S*(dvc\.org|iterative|treeverse)\S*>?[^.!?]*[.!?]?")
 _LONGEST = 300
@@ -104,7 +107,7 @@ def _meaning(error: BaseException, remote: str) -> StoreError | None:
         return StoreError(f"The store {remote} {says}: {plain(error)}", hint, code=code)
     if _NO_BUCKET.search(str(error)):
         return missing_remote(remote)
-    if is_of(error, *_TLS):
+    if is_of(error, *_TLS) or (_is_of_obstore(error) and _CERTIFICATE.search(str(error))):
         return StoreError(
             f"The store {remote} cannot be trusted, since TLS failed: {plain(error)}",
             "mlrepro remote set URL --option ssl_verify=FILE names its authority's certificate",
@@ -124,7 +127,8 @@ def _meaning(error: BaseException, remote: str) -> StoreError | None:
         return StoreError(
             f"The store {remote} refuses access: {plain(error)}", _KEYS, code=_FORBIDS
         )
-    if status >= 500 or status == 429 or is_of(error, *_UNREACHABLE):
+    silent = not status and is_of(error, "GenericError") and _is_of_obstore(error)
+    if status >= 500 or status == 429 or silent or is_of(error, *_UNREACHABLE):
         return StoreError(
             f"The store {remote} cannot be reached: {plain(error)}",
             "Check the network, then run this again",
@@ -150,11 +154,12 @@ def _said(error: BaseException) -> tuple[str, str, str] | None:
     if isinstance(answer, dict):
         word = str(answer.get("Error", {}).get("Code", ""))
         headers = answer.get("ResponseMetadata", {}).get("HTTPHeaders", {}) or {}
-    word = word or str(getattr(error, "error_code", "") or "")
+    word = word or str(getattr(error, "error_code", "") or "") or _xml(error, "Code")
     found = _SAID.get(word)
     if found is _REGION or (found is None and _status(error) in (301, 307)):
         region = str(headers.get("x-amz-bucket-region", ""))
         region = region or str((answer or {}).get("Error", {}).get("Region", ""))
+        region = region or _xml(error, "Region")
         if region.replace("-", "").isalnum():
             says, hint, code = _REGION
             return says, hint.replace("REGION", region), code
@@ -170,7 +175,19 @@ def _status(error: BaseException) -> int:
         value = getattr(error, name, None)
         if isinstance(value, int) and 300 <= value < 600:
             return value
-    return 0
+    told = _STATUS.search(str(error)) if _is_of_obstore(error) else None
+    return int(told[1]) if told else 0
+
+
+def _is_of_obstore(error: BaseException) -> bool:
+    """Whether it comes from obstore, whose messages hold the answer as it came."""
+    return type(error).__module__.startswith("obstore") or "\nDebug source:" in str(error)
+
+
+def _xml(error: BaseException, name: str) -> str:
+    """One value in S3's own error text, where the exception quotes it."""
+    found = re.search(rf"<{name}>([^<]*)</{name}>", str(error)) if _is_of_obstore(error) else None
+    return found[1] if found else ""
 
 
 def is_of(error: BaseException, *names: str) -> bool:
@@ -180,6 +197,11 @@ def is_of(error: BaseException, *names: str) -> bool:
 
 def plain(error: BaseException) -> str:
     """What an exception says, as one line without colours, secrets and DVC's addresses."""
-    text = " ".join(_COLOUR.sub("", str(error)).split()).removeprefix("config file error: ")
+    said = str(error)
+    if _is_of_obstore(error):
+        said = said.partition("\nDebug source:")[0]
+        about = f"{_xml(error, 'Code')} {_xml(error, 'Message')}".strip()
+        said = about or said.rpartition(" - ")[2]
+    text = " ".join(_COLOUR.sub("", said).split()).removeprefix("config file error: ")
     text = redact(_ADVICE.sub("", text)).strip()
     return text[:_LONGEST] or type(error).__name__

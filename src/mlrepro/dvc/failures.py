@@ -120,8 +120,8 @@ def translate(error: BaseException, *, remote: str = "", path: str = "") -> Mlre
 
 def is_foreign(error: BaseException) -> bool:
     """Whether an exception comes from DVC or what it stands on, and not from a bug of ours."""
-    if isinstance(error, OSError | ImportError):
-        return True
+    if isinstance(error, OSError | ImportError) or _root(type(error).__module__) == "obstore":
+        return True  # the latter's own code leaves no trace
     names = [type(error).__module__]
     step = error.__traceback__
     while step is not None:

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 from mlrepro import durable
-from mlrepro.dvc import pointers, stages, transfer
+from mlrepro.dvc import pointers, sending, stages, transfer
 from mlrepro.dvc.failures import translate
 from mlrepro.dvc.inprocess import calling
 from mlrepro.dvc.proof import Proof
@@ -175,7 +175,7 @@ class Session:
         for name, blobs in wanted.items():
             with calling(remote=name or "in use"):
                 store = Remote(self.repo, name)
-                sent, failed = transfer.upload(
+                sent, failed = sending.upload(
                     store, blobs, self.cache, jobs, reporter or Reporter()
                 )
             done += sent

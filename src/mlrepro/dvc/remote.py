@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import sys
 import tempfile
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -16,6 +17,7 @@ from mlrepro.parallel import Crew
 # These have real folders: a missing one is noticed instead of made, and a blob is put beside and
 # renamed. On the others (object stores) a blob appears whole or not at all.
 _WITH_FOLDERS = frozenset({"local", "ssh", "sftp", "webdav", "webdavs", "hdfs", "webhdfs"})
+_MOST_JOBS = 16
 _MANY = 512  # blobs from which on folders are listed rather than asked for one by one
 
 
@@ -25,6 +27,9 @@ class Remote:
     Each blob lies at ``files/md5/ab/cdef…``, or at ``ab/cdef…`` where DVC 2 put it. Methods raise
     what the file system raises, unless said otherwise.
     """
+
+    is_fsspec = True
+    hashes_from = sys.maxsize  # bytes from which on ``send`` hashes a file on its way: never
 
     def __init__(self, repo: Any, name: str) -> None:
         """Raises StoreError or ConfigError where there is no such remote or it cannot be used."""
@@ -47,6 +52,11 @@ class Remote:
         self._room = repo.site_cache_dir
         self._made: set[str] = set()
         self.has_folders = self.fs.protocol in _WITH_FOLDERS
+
+    @property
+    def jobs(self) -> int:
+        """How many transfers at once: DVC's default of four a core is too much for some servers."""
+        return min(_MOST_JOBS, int(self.fs.jobs))
 
     def path(self, oid: str, legacy: bool = False) -> str:
         """Where the blob belongs."""
@@ -102,15 +112,15 @@ class Remote:
         if meaning.code in WHOLE:
             raise meaning from error
 
-    def send(self, source: str, oid: str, legacy: bool, callback: Any) -> None:
+    def send(self, source: str, oid: str, legacy: bool, callback: Any) -> bool:
         """Put a file that was checked under its blob's name, which was not taken.
 
-        Who takes it meanwhile has the same bytes.
+        Who takes it meanwhile has the same bytes. Whether they arrived is still to be asked.
         """
         final = self.path(oid, legacy)
         if not self.has_folders:
             self.fs.put_file(source, final, callback=callback)
-            return
+            return False
         temp = f"{self.base.rstrip('/')}/.mlrepro/tmp/{os.urandom(8).hex()}"
         for folder in {self.fs.parent(path) for path in (temp, final)} - self._made:
             self.fs.makedirs(folder)
@@ -125,16 +135,17 @@ class Remote:
                 with contextlib.suppress(Exception):  # may not be there; what matters is raised
                     self.fs.rm_file(temp)
         self._layouts[legacy].protect(final)  # read-only, in a folder
+        return False
 
-    def receive(self, oid: str, temp: str, callback: Any) -> bool:
-        """Copy a blob to the new file ``temp``; says whether it was where DVC 2 put it."""
+    def receive(self, oid: str, temp: str, callback: Any) -> tuple[bool, str]:
+        """Copy a blob to the new file ``temp``: whether it was where DVC 2 put it; md5 or ""."""
         try:
             self.fs.get_file(self.path(oid), temp, callback=callback)
-            return False
+            return False, ""
         except FileNotFoundError as error:
             self._raise_unless_absent(error)
         self.fs.get_file(self.path(oid, legacy=True), temp, callback=callback)
-        return True
+        return True, ""
 
     def set_aside(self, oid: str, legacy: bool) -> None:
         """Move a bad blob out of the way; where that is not possible, the next put replaces it."""

@@ -1,0 +1,175 @@
+"""A proxy before a real S3 server: it counts, delays, refuses, cuts off, shortens and alters."""
+
+from __future__ import annotations
+
+import http.client
+import threading
+import time
+from collections.abc import Callable
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from types import TracebackType
+from typing import Any
+from urllib.parse import urlsplit
+
+# What may be done to one request, by its method and path; "" lets it pass.
+SLOW_DOWN = "slow down"  # 503, as a store says it that is asked too much
+REFUSE = "refuse"  # 403 ExpiredToken
+CUT = "cut"  # the answer ends in the middle, and the connection with it
+TRUNCATE = "truncate"  # the answer is shorter, and says so
+ALTER = "alter"  # one byte of the answer is another
+DROP = "drop"  # the connection is closed before anything is passed on
+LOSE = "lose"  # it is passed on and done, and its answer is lost
+
+Fault = Callable[[str, str], str]
+_ERROR = '<?xml version="1.0"?><Error><Code>{}</Code><Message>{}</Message></Error>'
+
+
+def first(count: int, kind: str, method: str = "", part: str = "") -> Fault:
+    """The first ``count`` requests of this method and path get this fault, the others none."""
+    guard = threading.Lock()
+    left = [count]
+
+    def fault(asked: str, path: str) -> str:
+        if (method and asked != method) or part not in path:
+            return ""
+        with guard:
+            left[0] -= 1
+            return kind if left[0] >= 0 else ""
+
+    return fault
+
+
+class Proxy:
+    """A context manager; ``url`` is asked in the place of ``upstream``."""
+
+    def __init__(self, upstream: str, latency_s: float = 0.0) -> None:
+        self.host, self.latency_s = urlsplit(upstream).netloc, latency_s
+        self.fault: Fault = lambda method, path: ""
+        self.asked: list[tuple[str, str]] = []
+        self.at_once = 0  # most requests at one moment
+        self._now = 0
+        self._guard = threading.Lock()
+        handler = type("OwnHandler", (_Handler,), {"proxy": self})
+        self._server = _Server(("127.0.0.1", 0), handler)
+        self._thread = threading.Thread(target=self._server.serve_forever, args=(0.05,))
+        self.url = f"http://127.0.0.1:{self._server.server_address[1]}"
+
+    def __enter__(self) -> Proxy:
+        self._thread.start()
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self._server.shutdown()
+        self._thread.join()
+        self._server.server_close()
+
+    def count(self, method: str) -> int:
+        """How many requests of this method were made."""
+        return sum(asked == method for asked, _ in self.asked)
+
+    def begin(self, method: str, path: str) -> str:
+        with self._guard:
+            self.asked.append((method, path))
+            self._now += 1
+            self.at_once = max(self.at_once, self._now)
+        if self.latency_s:
+            time.sleep(self.latency_s)
+        return self.fault(method, path)
+
+    def end(self) -> None:
+        with self._guard:
+            self._now -= 1
+
+
+class _Server(ThreadingHTTPServer):
+    daemon_threads = True
+    request_queue_size = 256
+
+    def handle_error(self, request: Any, client_address: Any) -> None:
+        """A client that went away is no news."""
+
+
+class _Handler(BaseHTTPRequestHandler):
+    protocol_version = "HTTP/1.1"
+    disable_nagle_algorithm = True
+    timeout = 60
+    proxy: Proxy
+    upstream: http.client.HTTPConnection | None = None
+
+    def handle_one_request(self) -> None:
+        self.raw_requestline = self.rfile.readline(65537)
+        if not self.raw_requestline or not self.parse_request():
+            self.close_connection = True
+            return
+        size = int(self.headers.get("Content-Length") or 0)
+        if self.headers.get("Expect", "").lower() == "100-continue":
+            self.send_response_only(100)
+            self.end_headers()
+        body = self.rfile.read(size)
+        fault = self.proxy.begin(self.command, self.path)
+        try:
+            self._answer(fault, body)
+        finally:
+            self.proxy.end()
+
+    def _answer(self, fault: str, body: bytes) -> None:
+        if fault == DROP:
+            self.close_connection = True
+        elif fault == SLOW_DOWN:
+            self._send(503, [], _ERROR.format("SlowDown", "Reduce your request rate.").encode())
+        elif fault == REFUSE:
+            self._send(403, [], _ERROR.format("ExpiredToken", "The token has expired.").encode())
+        else:
+            status, headers, answer = self._pass_on(body)
+            if fault == LOSE:
+                self.close_connection = True
+                return
+            if answer and fault == ALTER:
+                answer = answer[:-1] + bytes([answer[-1] ^ 1])
+            elif answer and fault == TRUNCATE:
+                answer = answer[: len(answer) // 2]
+            self._send(status, headers, answer, cut=fault == CUT)
+
+    def _pass_on(self, body: bytes) -> tuple[int, list[tuple[str, str]], bytes]:
+        for again in (True, False):
+            if self.upstream is None:
+                self.upstream = http.client.HTTPConnection(self.proxy.host, timeout=60)
+            try:
+                self.upstream.request(self.command, self.path, body, dict(self.headers))
+                answer = self.upstream.getresponse()
+                return answer.status, answer.getheaders(), answer.read()
+            except (http.client.HTTPException, ConnectionError):
+                self.upstream.close()
+                self.upstream = None
+                if not again:
+                    raise
+        raise AssertionError
+
+    def _send(
+        self, status: int, headers: list[tuple[str, str]], answer: bytes, cut: bool = False
+    ) -> None:
+        self.send_response_only(status)
+        left_out = {"content-length", "transfer-encoding", "connection"}
+        if self.command == "HEAD":
+            left_out.remove("content-length")
+        for name, value in headers:
+            if name.lower() not in left_out:
+                self.send_header(name, value)
+        if self.command != "HEAD":
+            self.send_header("Content-Length", str(len(answer)))
+        self.end_headers()
+        if self.command != "HEAD":
+            self.wfile.write(answer[: len(answer) // 2] if cut else answer)
+        if cut:
+            self.wfile.flush()
+            self.close_connection = True
+
+    def finish(self) -> None:
+        super().finish()
+        if self.upstream is not None:
+            self.upstream.close()
