@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import shutil
 import socket
@@ -33,10 +34,8 @@ def test_paths_that_cannot_be_tracked(work: Work, tmp_path: Path) -> None:
     work.track("models/m")
     work.write("models/m/more.bin", "w")
     os.mkfifo(work.path("data/pipe"))
-    with socket.socket(socket.AF_UNIX) as listening:
-        os.chdir(work.path("data"))
-        listening.bind("socket")
-    os.chdir(tmp_path)
+    with socket.socket(socket.AF_UNIX) as listening, contextlib.chdir(work.path("data")):
+        listening.bind("socket")  # whose path may not be long
     work.path("data/out").symlink_to(tmp_path / "outside.csv")
     work.path("data/inner").symlink_to("a.csv")
     work.path("linked").symlink_to("models")

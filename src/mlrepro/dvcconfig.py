@@ -3,17 +3,16 @@
 from __future__ import annotations
 
 import os
-import stat
 import sys
 
-from mlrepro import dvcini
+from mlrepro import dvcini, plainfile
 from mlrepro.dvcini import (
     find_secrets as find_secrets,
     load_text as load_text,
     remote_section as remote_section,
     set_values as set_values,
 )
-from mlrepro.errors import ConfigError
+from mlrepro.errors import ConfigError, PathError
 
 # On the hook's no-change path: no regular expression, no configobj, no DVC.
 
@@ -105,7 +104,7 @@ def load(dvc_dir: str, environ: Mapping[str, str]) -> DvcConfig:
     for level, path in config_files(dvc_dir, environ).items():
         # Messages name the tracked file as people know it, wherever the clone lies.
         name = path if level in LEVELS[:2] else ".dvc/" + os.path.basename(path)
-        for section, values in load_text(_read(path, name), name).items():
+        for section, values in load_text(text_of(level, path, name), name).items():
             known = _PATH_KEYS.get(section.partition(" ")[0], ())
             merged = sections.setdefault(section, {})
             for key, value in values.items():
@@ -168,44 +167,33 @@ def _home(environ: Mapping[str, str]) -> str:
         return "/"
 
 
-def _read(path: str, name: str) -> str:
-    """A config file's text, "" where there is none."""
+def text_of(level: str, path: str, name: str) -> str:
+    """A config file's text, "" where there is none; ``name`` is used in messages.
+
+    The two files of a repository may have come with it: no link is followed there. Raises
+    ConfigError.
+    """
     try:
-        # Not blocking: a FIFO in its place must not hang the hook.
-        handle = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
-        try:
-            if not stat.S_ISREG(os.fstat(handle).st_mode):
-                raise _unreadable(name, "it is not a regular file")
-            data = _read_all(handle)
-        finally:
-            os.close(handle)
-    except FileNotFoundError:
+        if level in LEVELS[:2]:
+            data = plainfile.read_at(os.path.realpath(path), name, MAX_BYTES + 1)
+        else:
+            root, folder = os.path.split(os.path.dirname(path))
+            data = plainfile.read(root, f"{folder}/{os.path.basename(path)}", MAX_BYTES + 1)
+    except (FileNotFoundError, NotADirectoryError):
         return ""
+    except PathError as error:
+        code = "dvc-config-unreadable"
+        raise ConfigError(error.message, error.hint, code, path=name) from error
     except OSError as error:
-        raise _unreadable(name, error.strerror or str(error)) from error
+        raise ConfigError(
+            f"{name} cannot be opened: {error.strerror or error}.",
+            f"ls -l {name}",
+            "dvc-config-unreadable",
+            path=name,
+        ) from error
     if len(data) > MAX_BYTES:
         raise dvcini.not_read(name, 0, "it is larger than 1 MiB")
     try:
         return data.decode("utf-8")
     except UnicodeDecodeError as error:
         raise dvcini.not_read(name, 0, "it is not UTF-8") from error
-
-
-def _read_all(handle: int) -> bytes:
-    """The bytes of an open file, and one more than is allowed where it is too large."""
-    data = b""
-    while len(data) <= MAX_BYTES:
-        more = os.read(handle, MAX_BYTES + 1 - len(data))
-        if not more:
-            break
-        data += more
-    return data
-
-
-def _unreadable(name: str, why: str) -> ConfigError:
-    return ConfigError(
-        f"{name} cannot be opened: {why}.",
-        f"ls -l {name}",
-        code="dvc-config-unreadable",
-        path=name,
-    )

@@ -7,6 +7,7 @@ from array import array
 from bisect import bisect_left
 from zlib import crc32
 
+from mlrepro import plainfile
 from mlrepro.index import COARSE_NS, TICK_NS, WHOLE_NS, is_racy
 
 # On the hook's no-change path. A folder of 20,000 files is compared as two blocks of bytes (the
@@ -83,14 +84,15 @@ def packed(numbers: list[int]) -> array[int]:
 def rules_above(root: str, path: str) -> bytes:
     """The rules of the ``.dvcignore`` files from the root down to ``path``; b"" where none has any.
 
-    Each line has the depth of its file before it. Raises OSError for a file that cannot be read.
+    Each line has the depth of its file before it. Raises OSError, and PathError for
+    what is no plain file.
     """
     rules = []
     parts = path.split("/")
     for depth in range(len(parts)):
         try:
-            with open("/".join((root, *parts[:depth], ".dvcignore")), "rb") as file:
-                text = file.read(MAX_RULES_BYTES)
+            name = "/".join((*parts[:depth], ".dvcignore"))
+            text = plainfile.read_at(f"{root}/{name}", name, MAX_RULES_BYTES)
         except (FileNotFoundError, NotADirectoryError):
             continue
         lines = [line for line in text.split(b"\n") if line.strip() and not line.startswith(b"#")]

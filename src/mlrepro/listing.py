@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 MAX_LISTING_BYTES = 256 << 20
 # A listing that is not in DVC's exact form goes through json, which can turn each byte of a
 # hostile one into some twenty of memory.
-MAX_FOREIGN_BYTES = 16 << 20
+MAX_FOREIGN_BYTES = 4 << 20
 
 _HEAD, _MIDDLE, _TAIL = '{"md5": "', '", "relpath": "', '"}'
 

@@ -12,13 +12,14 @@ from mlrepro import (
     folder,
     index,
     placement,
+    plainfile,
     recovery,
     restoring,
     threeway,
     transfer,
     worktree,
 )
-from mlrepro.errors import MlreproError, Refused
+from mlrepro.errors import MlreproError, Refused, RepositoryError
 from mlrepro.patterns import folders_above
 from mlrepro.placement import Plan
 from mlrepro.safepath import quoted
@@ -226,6 +227,14 @@ def _carry_out(
 
 def staging(project: Project) -> str:
     """Where content is put together before it takes its place: never in a tracked folder."""
+    link = plainfile.linked_parent(project.root, ".dvc/tmp/mlrepro/")
+    if link:
+        raise RepositoryError(
+            f"A symbolic link stands for a folder of DVC's: {link}",
+            f"Replace it by a folder: rm {link}",
+            code="dvc-folder-link",
+            path=link,
+        )
     place = os.path.join(project.dvc_dir, "tmp", "mlrepro")
     os.makedirs(place, exist_ok=True)
     return place

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import glob
 import os
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
@@ -67,7 +66,7 @@ def expand(project: Project, typed: Sequence[str]) -> tuple[list[str], list[Mlre
         try:
             itself = os.path.join(project.cwd, item)
             if patterns.is_pattern(item) and not os.path.lexists(itself):
-                found = _globbed(project, os.path.join(glob.escape(project.cwd), item))
+                found = _globbed(project, relative(project, item))
                 if not found:
                     raise PathError(f"Nothing matches {item}", "ls", code="path-missing", path=item)
                 names.update(dict.fromkeys(found))
@@ -79,11 +78,11 @@ def expand(project: Project, typed: Sequence[str]) -> tuple[list[str], list[Mlre
 
 
 def _globbed(project: Project, pattern: str) -> list[str]:
-    """The data that an absolute pattern matches, relative to the root.
+    """The data that a pattern relative to the root matches, relative to the root.
 
     Of a folder and what is in it, the folder counts where it is tracked, else what is in it.
     """
-    found = sorted({relative(project, path) for path in glob.glob(pattern, recursive=True)})
+    found = sorted(patterns.expand(project.root, pattern))
     names = dict.fromkeys(
         name
         for name in found
@@ -273,7 +272,7 @@ def everything(project: Project, record: Record) -> Chosen:
             result.targets.append(Target(item.path, item.pointer, item))
     fresh: dict[str, None] = {}
     for pattern in patterns.of_new_data(project):
-        for name in _globbed(project, os.path.join(glob.escape(project.root), pattern)):
+        for name in _globbed(project, pattern):
             if name not in known and not any(one in known for one in patterns.folders_above(name)):
                 fresh[name] = None
     new = chosen(project, [project.absolute(name) for name in fresh], record)

@@ -6,8 +6,8 @@ import os
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from mlrepro import git, pointer
-from mlrepro.errors import MlreproError, PointerError, PointerUnknown
+from mlrepro import git, plainfile, pointer, remote
+from mlrepro.errors import MlreproError, PathError, PointerError, PointerUnknown
 from mlrepro.pointer import Out
 from mlrepro.safepath import quoted
 
@@ -87,9 +87,13 @@ def read_pointers(
     """
     listing = Listing()
     taken: dict[str, str] = {}
+    own: list[str] | None = None
     for name, seen, content in texts:
         try:
             found = list(_outs_of(project, name, seen or git_oid(content), content, pipelines))
+            own = _own_folders(project) if own is None else own
+            for item in found:
+                _refuse_own(item.path, name, own)
         except MlreproError as error:
             error.path = error.path or name
             error.hint = error.hint or f"git checkout -- {quoted(name)}"
@@ -100,7 +104,7 @@ def read_pointers(
                 listing.errors.append(
                     PointerError(
                         f"{item.path} is named by two pointers: {taken[item.path]} and {name}",
-                        f"git rm {name}",
+                        f"git rm {quoted(name)}",
                         path=name,
                     )
                 )
@@ -108,6 +112,24 @@ def read_pointers(
             taken[item.path] = name
             listing.outs.append(item)
     return listing
+
+
+def _own_folders(project: Project) -> list[str]:
+    """The folders of blobs that lie in the worktree, relative to the root."""
+    try:
+        target = remote.of(project, os.environ)
+    except MlreproError:
+        return []  # whoever uses them says so
+    places = [target.cache.root] + ([target.store.root] if target.store is not None else [])
+    top = f"{project.root}/"
+    return [f"{place[len(top) :]}/" for place in places if place.startswith(top)]
+
+
+def _refuse_own(path: str, name: str, own: Sequence[str]) -> None:
+    """Refuse data that would lie among blobs, or around them."""
+    for place in own:
+        if f"{path}/".startswith(place) or place.startswith(f"{path}/"):
+            raise PointerError(f"{name}: the path {path!r} leads into a folder of blobs", path=name)
 
 
 def _outs_of(
@@ -144,10 +166,11 @@ def pipeline_of(lock: str) -> str:
 def _pipeline(project: Project, folder_: str) -> bytes:
     """The text of the ``dvc.yaml`` that says which outputs of a lock file have blobs at all."""
     try:
-        with open(project.absolute(os.path.join(folder_, "dvc.yaml")), "rb") as file:
-            return file.read(MAX_LOCK_BYTES)
-    except OSError:
+        return plainfile.read(project.root, os.path.join(folder_, "dvc.yaml"), MAX_LOCK_BYTES)
+    except FileNotFoundError:
         return b""
+    except OSError as error:
+        raise PointerError(f"Cannot read {folder_ or '.'}/dvc.yaml: {error.strerror}") from error
 
 
 def in_worktree(project: Project, names: Sequence[str] | None = None) -> Listing:
@@ -161,14 +184,9 @@ def in_worktree(project: Project, names: Sequence[str] | None = None) -> Listing
     texts = []
     errors: list[MlreproError] = []
     for name in names:
-        path = project.absolute(name)
+        most = MAX_LOCK_BYTES if is_lock(name) else pointer.MAX_POINTER_BYTES
         try:
-            if os.path.islink(path):
-                raise PointerError(
-                    f"The pointer is a symbolic link: {name}", f"git rm {name}", path=name
-                )
-            with open(path, "rb") as file:
-                texts.append((name, "", file.read(pointer.MAX_POINTER_BYTES + 1)))
+            texts.append((name, "", plainfile.read(project.root, name, most + 1)))
         except (FileNotFoundError, NotADirectoryError):
             continue  # removed in the worktree: no longer tracked here
         except OSError as error:
@@ -180,8 +198,8 @@ def in_worktree(project: Project, names: Sequence[str] | None = None) -> Listing
                     path=name,
                 )
             )
-        except PointerError as error:
-            errors.append(error)
+        except PathError as error:
+            errors.append(PointerError(error.message, error.hint, error.code, path=name))
     listing = read_pointers(project, texts)
     listing.errors += errors
     return listing
@@ -218,9 +236,8 @@ def _contents(project: Project, named: dict[str, str]) -> dict[str, bytes]:
     contents: dict[str, bytes] = {}
     for name, oid in named.items():
         try:
-            with open(project.absolute(name), "rb") as file:
-                text = file.read(pointer.MAX_POINTER_BYTES)
-        except OSError:
+            text = plainfile.read(project.root, name, MAX_LOCK_BYTES)
+        except (OSError, PathError):
             continue
         if git_oid(text) == oid:
             contents[oid] = text

@@ -6,10 +6,11 @@ import fnmatch
 import os
 from typing import TYPE_CHECKING
 
-from mlrepro import literal
+from mlrepro import literal, plainfile
+from mlrepro.errors import PathError
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterator, Sequence
 
     from mlrepro.project import Project
 
@@ -23,15 +24,72 @@ def is_pattern(text: str) -> bool:
 
 def matches(path: str, pattern: str) -> bool:
     """Whether a path matches a glob as a shell reads it: ``*`` within a folder, ``**`` across."""
-    return _fit(path.split("/"), pattern.split("/"))
+    parts = path.split("/")
+    fits = {0}  # how many of the parts what was looked at of the pattern may stand for
+    for piece in pattern.split("/"):
+        if piece == "**":
+            fits = set(range(min(fits), len(parts) + 1)) if fits else fits
+        else:
+            fits = {at + 1 for at in fits if _fits_one(parts, at, piece)}
+    return len(parts) in fits
 
 
-def _fit(parts: list[str], pattern: list[str]) -> bool:
-    if not pattern or not parts:
-        return not parts and all(part == "**" for part in pattern)
-    if pattern[0] == "**":
-        return _fit(parts, pattern[1:]) or _fit(parts[1:], pattern)
-    return fnmatch.fnmatchcase(parts[0], pattern[0]) and _fit(parts[1:], pattern[1:])
+def _fits_one(parts: list[str], at: int, piece: str) -> bool:
+    return at < len(parts) and fnmatch.fnmatchcase(parts[at], piece)
+
+
+def expand(root: str, pattern: str) -> list[str]:
+    """Every path below ``root`` that a glob matches, relative to it; no link is followed.
+
+    As ``glob.glob`` has it: ``**`` stands for any number of folders, a leading dot is only matched
+    by one. Each folder is looked at once for each part of the pattern, whatever there is of both.
+    """
+    pieces = [piece for piece in pattern.split("/") if piece not in ("", ".")]
+    if not pieces or ".." in pieces:
+        return []
+    found: dict[str, None] = {}
+    todo = [("", 0)]
+    seen = set(todo)
+    while todo:
+        folder, at = todo.pop()
+        is_last = at + 1 == len(pieces)
+        if pieces[at] == "**" and is_last:
+            found.update({folder: None} if folder else {})
+        elif pieces[at] == "**":
+            _push(todo, seen, (folder, at + 1))
+        for path, is_folder in _candidates(root, folder, pieces[at]):
+            if is_last:
+                found[path] = None
+            if is_folder and pieces[at] == "**":
+                _push(todo, seen, (path, at))
+            elif is_folder and not is_last:
+                _push(todo, seen, (path, at + 1))
+    return list(found)
+
+
+def _push(todo: list[tuple[str, int]], seen: set[tuple[str, int]], state: tuple[str, int]) -> None:
+    if state not in seen:
+        seen.add(state)
+        todo.append(state)
+
+
+def _candidates(root: str, folder: str, piece: str) -> Iterator[tuple[str, bool]]:
+    """What in a folder one part of a pattern matches, and whether that is a real folder."""
+    lead = f"{folder}/" if folder else ""
+    if not is_pattern(piece):
+        path = f"{root}/{lead}{piece}"
+        if os.path.lexists(path):
+            yield lead + piece, os.path.isdir(path) and not os.path.islink(path)
+        return
+    try:
+        with os.scandir(f"{root}/{folder}") as entries:
+            for entry in entries:
+                if entry.name.startswith(".") and not piece.startswith("."):
+                    continue
+                if piece == "**" or fnmatch.fnmatchcase(entry.name, piece):
+                    yield lead + entry.name, entry.is_dir(follow_symlinks=False)
+    except OSError:
+        return
 
 
 def folders_above(name: str) -> list[str]:
@@ -48,10 +106,13 @@ def of_new_data(project: Project) -> Sequence[str]:
     """
     place = os.path.join(project.root, "config", "config.py")
     try:
-        with open(place, "rb") as file:
-            data = file.read(literal.MAX_SOURCE + 1)
+        data = plainfile.read(project.root, "config/config.py", literal.MAX_SOURCE + 1)
     except OSError:
         return ()
+    except PathError:
+        from mlrepro import config  # which says what is wrong, or follows a link that stays inside
+
+        return config.load(project.root, os.environ).track
     if b"TRACK" not in data:
         return ()
     value = literal.read_names(literal.decode(data), place, os.environ).values.get("TRACK")

@@ -11,6 +11,7 @@ from mlrepro import (
     durable,
     members,
     outputs,
+    plainfile,
     pointer,
     remote,
     transfer,
@@ -77,8 +78,7 @@ def refresh(
             done = capture.Saved(
                 capture.Target(one.path, one.pointer, item), found[one.path], one.oid not in absent
             )
-            with open(project.absolute(one.pointer), "rb") as file:
-                done.text = file.read()
+            done.text = plainfile.read(project.root, one.pointer, outputs.MAX_LOCK_BYTES)
             result.saved.append(done)
     return result
 
@@ -89,11 +89,10 @@ def _stages(project: Project, item: Tracked) -> list[str]:
 
     base = os.path.dirname(item.pointer)
     where = os.path.join(base, "dvc.yaml")
-    texts = []
-    for name in (item.pointer, where):
-        with open(project.absolute(name), "rb") as file:
-            texts.append(file.read())
-    outs = dvc.lock_outs(texts[0], item.pointer, texts[1])
+    lock, stages = (
+        plainfile.read(project.root, name, outputs.MAX_LOCK_BYTES) for name in (item.pointer, where)
+    )
+    outs = dvc.lock_outs(lock, item.pointer, stages)
     return [f"{where}:{out.stage}" for out in outs if os.path.join(base, out.path) == item.path]
 
 
@@ -152,8 +151,7 @@ def _proven_text(project: Project, done: capture.Saved) -> bytes:
     A few names with line breaks of Unicode do not survive the YAML that DVC writes.
     """
     name = done.target.pointer
-    with open(project.absolute(name), "rb") as file:
-        text = file.read(pointer.MAX_POINTER_BYTES)
+    text = plainfile.read(project.root, name, pointer.MAX_POINTER_BYTES)
     listing = outputs.read_pointers(project, [(name, "", text)])
     if done.target.path in listing.by_path() or listing.errors:
         return text

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 
-from mlrepro import dvcconfig
+from mlrepro import dvcconfig, plainfile
 from mlrepro.errors import RepositoryError, StoreError
 from mlrepro.store import Store
 
@@ -71,7 +71,8 @@ def of(project: Project, environ: Mapping[str, str]) -> Remote:
     """The remote of this worktree, nothing checked and nothing written.
 
     A relative store folder that this clone does not have is looked for in the main worktree.
-    Raises ConfigError where ``.dvc/config`` cannot be read.
+    Raises ConfigError where ``.dvc/config`` cannot be read, and StoreError where a folder for blobs
+    lies behind a link that is in git.
     """
     settings = dvcconfig.load(project.dvc_dir, environ)
     name = settings.remote_name
@@ -82,6 +83,11 @@ def of(project: Project, environ: Mapping[str, str]) -> Remote:
     if remote.is_network:
         remote.endpoint = settings.sections.get(section, {}).get("endpointurl", "")
         remote.endpoint = remote.endpoint or environ.get("AWS_ENDPOINT_URL", "")
+    _refuse_link(project, remote.cache.root)
+    if settings.level_of("cache", "dir") == "repo":
+        _refuse_foreign(project, remote.cache, "dvc config --local cache.dir PATH")
+    if remote.store is not None:
+        _refuse_link(project, remote.store.root)
     if remote.store is None or settings.level_of(section, "url") != "repo":
         return remote
     written = _written(project, "config", name)
@@ -95,14 +101,56 @@ def of(project: Project, environ: Mapping[str, str]) -> Remote:
     return remote
 
 
+def _refuse_link(project: Project, place: str) -> None:
+    """Raise StoreError where a folder for blobs lies behind a link that came with the repository.
+
+    A link that the user made, as to a larger disk, is not in git.
+    """
+    top = f"{project.root}/"
+    if not place.startswith(top):
+        return
+    link = plainfile.linked_parent(project.root, f"{place[len(top) :]}/")
+    if not link:
+        return
+    from mlrepro import git
+    from mlrepro.safepath import quoted
+
+    if git.listed(project, [link]):
+        raise StoreError(
+            f"{link} is a symbolic link that is in git: no data is stored behind it.",
+            f"git rm --cached {quoted(link)}, if it is yours; else git rm {quoted(link)}",
+            "store-symlink",
+            path=link,
+        )
+
+
+def _refuse_foreign(project: Project, place: Store, hint: str) -> None:
+    """Raise StoreError for a folder outside the repository that has never held a blob.
+
+    A repository that is not trusted may name any folder of the user's. A folder that is empty is
+    not refused as a store: somebody made it for that.
+    """
+    if place.root.startswith(f"{project.root}/") or place.read_id():
+        return
+    if os.path.isdir(place.base) or place.has_any():
+        return
+    raise StoreError(
+        f"The folder {place.root} is named by .dvc/config, but has never held a blob.",
+        f"{hint}, if that is where data is to be stored",
+        code="store-foreign",
+        path=place.root,
+    )
+
+
 def _written(project: Project, file: str, name: str) -> str:
     """The url of a remote as one of the files in ``.dvc`` has it, nothing resolved."""
-    try:
-        with open(os.path.join(project.dvc_dir, file), encoding="utf-8") as text:
-            sections = dvcconfig.load_text(text.read(dvcconfig.MAX_BYTES), f".dvc/{file}")
-    except (FileNotFoundError, UnicodeDecodeError):
-        return ""
+    sections = dvcconfig.load_text(_text(project, file), f".dvc/{file}")
     return sections.get(dvcconfig.remote_section(name), {}).get("url", "")
+
+
+def _text(project: Project, file: str) -> str:
+    """The text of one of the two config files in ``.dvc``, "" where it is absent."""
+    return dvcconfig.text_of("repo", os.path.join(project.dvc_dir, file), f".dvc/{file}")
 
 
 def _is_relative(url: str) -> bool:
@@ -207,6 +255,10 @@ def usable(project: Project, remote: Remote, *, write: bool = True) -> Store | N
         remote.sweep()
     if remote.store is None or not write:
         return remote.store
+    if os.listdir(remote.store.root):
+        from mlrepro.safepath import quoted
+
+        _refuse_foreign(project, remote.store, f"mlrepro init --store {quoted(remote.store.root)}")
     store_id = remote.store.read_id() or remote.store.create()
     remember(project, remote.store, store_id)
     register(project, remote.store)
@@ -217,6 +269,8 @@ def register(project: Project, store: Store) -> None:
     """Leave this clone's name in the store, so that ``gc`` in another one asks what it needs."""
     from mlrepro import clones
 
+    if not store.read_id():
+        return  # nobody has said yet that this folder is one for blobs
     try:
         clones.register(project, store)
     except OSError:
@@ -230,6 +284,17 @@ def located(project: Project, environ: Mapping[str, str], *, write: bool = True)
     ``.dvc/config.local``, since DVC resolves a relative one wrongly for old revisions. Raises
     ConfigError.
     """
+    remote = _located(project, environ)
+    if remote.store is None:
+        return remote
+    _refuse_link(project, remote.store.root)
+    movable = _is_relative(_written(project, "config", remote.name)) and os.path.isdir(remote.url)
+    if write and movable and _written(project, "config.local", remote.name) != remote.url:
+        set_local(project, remote.name, {"url": remote.url})
+    return remote
+
+
+def _located(project: Project, environ: Mapping[str, str]) -> Remote:
     remote = of(project, environ)
     tracked = _written(project, "config", remote.name)
     if remote.store is None or not _is_relative(tracked):
@@ -242,8 +307,6 @@ def located(project: Project, environ: Mapping[str, str], *, write: bool = True)
         parents = _in_origin(project, environ)
         if parents:
             _use(remote, parents, "origin")
-    if write and os.path.isdir(remote.url) and local != remote.url:
-        set_local(project, remote.name, {"url": remote.url})
     return remote
 
 
@@ -290,10 +353,7 @@ def set_local(project: Project, name: str, values: Mapping[str, str | None]) -> 
     from mlrepro import durable
 
     path = os.path.join(project.dvc_dir, "config.local")
-    before = ""
-    if os.path.exists(path):
-        with open(path, encoding="utf-8") as file:
-            before = file.read()
+    before = _text(project, "config.local")
     after = dvcconfig.set_values(before, dvcconfig.remote_section(name), values)
     if after != before:
         durable.write_atomic(path, after.encode(), mode=0o600)

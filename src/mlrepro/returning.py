@@ -13,6 +13,7 @@ from mlrepro import (
     leaving,
     materialize,
     outputs,
+    plainfile,
     pointer,
     remote,
     transfer,
@@ -196,8 +197,8 @@ def _save_listing(project: Project, target: Remote, listing: bytes, options: Opt
 def _rewrite(project: Project, item: Tracked) -> None:
     """Write what the pointer says of this output now, and stage it."""
     path = project.absolute(item.pointer)
-    with open(path, "rb") as file:
-        text = pointer.parse(file.read(pointer.MAX_POINTER_BYTES), item.pointer)
+    before = plainfile.read(project.root, item.pointer, pointer.MAX_POINTER_BYTES)
+    text = pointer.parse(before, item.pointer)
     outs = tuple(item.out if out.path == item.out.path else out for out in text.outs)
     durable.write_atomic(path, pointer.render(replace(text, outs=outs)))
     git.stage(project, [item.pointer])

@@ -45,7 +45,8 @@ class Scaffold:
         path = self.project.absolute(name)
         if not os.path.lexists(path):
             return None
-        if not os.path.isfile(path):
+        there = os.path.realpath(path)
+        if not (os.path.isfile(path) and there.startswith(self.project.root + os.sep)):
             raise in_the_way(name)
         with open(path, encoding="utf-8", errors="surrogateescape", newline="") as file:
             return file.read()

@@ -6,7 +6,7 @@ import os
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from mlrepro import durable, pointer
+from mlrepro import durable, plainfile, pointer
 from mlrepro.errors import PointerUnknown
 
 if TYPE_CHECKING:
@@ -61,8 +61,7 @@ def _text(project: Project, group: Sequence[Saved]) -> bytes:
 
 
 def _rewritten(project: Project, name: str, fresh: dict[str, Data]) -> bytes:
-    with open(project.absolute(name), "rb") as file:
-        now = pointer.parse(file.read(pointer.MAX_POINTER_BYTES), name)
+    now = pointer.parse(plainfile.read(project.root, name, pointer.MAX_POINTER_BYTES), name)
     outs = tuple(restated(out, fresh[out.path]) if out.path in fresh else out for out in now.outs)
     return pointer.render(replace(now, outs=outs))
 

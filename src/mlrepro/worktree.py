@@ -7,7 +7,7 @@ import stat as stat_module
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from mlrepro import dvcignore, engine, folder, index, legacy, pointer
+from mlrepro import dvcignore, engine, folder, index, legacy, plainfile, pointer
 from mlrepro.errors import MlreproError, PathError
 
 if TYPE_CHECKING:
@@ -109,12 +109,7 @@ def _compare_as_dvc_2(project: Project, out: pointer.Out, data: Data) -> None:
 
 def linked_parent(project: Project, path: str) -> str:
     """The first folder on the way to ``path`` that is a symbolic link, or ""."""
-    parts = path.split("/")[:-1]
-    for depth in range(1, len(parts) + 1):
-        name = "/".join(parts[:depth])
-        if os.path.islink(project.absolute(name)):
-            return name
-    return ""
+    return plainfile.linked_parent(project.root, path)
 
 
 def refuse_link(project: Project, path: str) -> None:

@@ -17,6 +17,7 @@ from mlrepro import (
     index,
     naming,
     outputs,
+    plainfile,
     pointer,
     worktree,
 )
@@ -55,8 +56,8 @@ def run(project: Project, old: str, new: str, options: Options) -> MvResult:
     item = _tracked(project, old, record)
     path = _destination(project, item, old, new)
     name = capture.pointer_name(path)
-    with open(project.absolute(item.pointer), "rb") as file:
-        parsed = pointer.parse(file.read(pointer.MAX_POINTER_BYTES), item.pointer)
+    before = plainfile.read(project.root, item.pointer, pointer.MAX_POINTER_BYTES)
+    parsed = pointer.parse(before, item.pointer)
     inner = os.path.relpath(path, os.path.dirname(name) or ".")
     text = pointer.render(pointer.Pointer((replace(parsed.outs[0], path=inner),)))
     _check(project, item, path, name, text, record)
@@ -181,9 +182,8 @@ def _check_device(project: Project, item: Tracked, path: str) -> None:
 
 def _read(path: str) -> bytes | None:
     try:
-        with open(path, "rb") as file:
-            return file.read(pointer.MAX_POINTER_BYTES)
-    except OSError:
+        return plainfile.read_at(path, path, pointer.MAX_POINTER_BYTES)
+    except (OSError, PathError):
         return None
 
 

@@ -16,6 +16,7 @@ from mlrepro import (
     merging,
     naming,
     outputs,
+    plainfile,
     remote,
     threeway,
 )
@@ -98,11 +99,11 @@ def _chosen(
     """The text to write, or what is left to decide."""
     merge = merging.sides(project, [name]).get(name)
     if merge is None:
-        path = project.absolute(name)
-        if not os.path.isfile(path):
-            raise PathError(f"No such pointer: {name}", code="path-missing", path=name)
-        with open(path, "rb") as file:
-            merge = merging.split(name, file.read(outputs.MAX_LOCK_BYTES))
+        try:
+            text = plainfile.read(project.root, name, outputs.MAX_LOCK_BYTES)
+        except (FileNotFoundError, NotADirectoryError) as error:
+            raise PathError(f"No such pointer: {name}", code="path-missing", path=name) from error
+        merge = merging.split(name, text)
     if merge is None:
         raise PointerError(
             f"{name} has no merge conflict.", "mlrepro status", code="no-conflict", path=name

@@ -9,6 +9,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, NoReturn
 
+from mlrepro import plainfile
 from mlrepro.dvc import bounds
 from mlrepro.dvc.inprocess import calling
 from mlrepro.errors import PointerError
@@ -99,8 +100,8 @@ def refreshed(repo: Any, name: str, updates: Mapping[str, Sizes]) -> bytes:
     DVC's own way of dumping a stage. Raises PointerError, also for a path it does not name.
     """
     path = os.path.join(repo.root_dir, name)
-    with open(path, "rb") as file:
-        wdir = parse_pointer(file.read(MAX_POINTER_BYTES + 1), name).wdir
+    before = plainfile.read(repo.root_dir, name, MAX_POINTER_BYTES + 1)
+    wdir = parse_pointer(before, name).wdir
     wanted = {_resolve(name, wdir, key): value for key, value in updates.items()}
     with calling(path=name):
         from dvc.dvcfile import load_file

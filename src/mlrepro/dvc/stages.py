@@ -8,7 +8,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
-from mlrepro import durable, pointer
+from mlrepro import durable, plainfile, pointer
 from mlrepro.dvc import pointers
 from mlrepro.dvc.ignoring import left_out
 from mlrepro.dvc.transfer import Blob
@@ -156,8 +156,7 @@ def _is_plain(path: str) -> bool:
 
 def _check_pointer(root: str, name: str) -> None:
     try:
-        with open(os.path.join(root, name), "rb") as file:
-            text = file.read(pointer.MAX_POINTER_BYTES + 1)
+        text = plainfile.read(root, name, pointer.MAX_POINTER_BYTES + 1)
     except FileNotFoundError:
         return
     try:
@@ -182,9 +181,8 @@ def texts_of(root: str, target: str) -> Texts:
     found: Texts = {}
     for name in names:
         try:
-            with open(os.path.join(root, name), "rb") as file:
-                found[name] = file.read()
-        except OSError:
+            found[name] = plainfile.read(root, name, pointers.MAX_LOCK_BYTES)
+        except (OSError, PathError):
             found[name] = None
     return found
 
