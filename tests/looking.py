@@ -5,7 +5,11 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+import pytest
+
+from mlrepro import render
 from mlrepro.commands import config, diff, log
+from mlrepro.errors import MlreproError
 from working import Work
 
 DVC_FILES = {
@@ -58,3 +62,22 @@ def make(root: Path) -> Looking:
         work.write(name, content)
     (root / "stores" / "blob").mkdir(parents=True)
     return work
+
+
+def changes(result: Any) -> list[tuple[str, str]]:
+    """What a diff says of the data."""
+    return [(one.change, one.path) for one in result.files]
+
+
+def lines(result: Any, work: Looking) -> list[str]:
+    """What a person reads of a diff."""
+    return render.render("diff", result, str, work.options())
+
+
+def code_of(work: Looking, *names: str, **given: Any) -> str:
+    """The code of the error that ends a diff."""
+    with pytest.raises(MlreproError) as caught:
+        work.diff(*names, **given)
+    assert "\n" not in caught.value.message
+    assert caught.value.hint
+    return caught.value.code

@@ -10,6 +10,7 @@ import pytest
 
 from building import blob_path
 from hooked import DATA, POINTER, Hooked
+from mlrepro.commands import pre_push
 
 AUTHOR = "Ada Tester"
 
@@ -209,3 +210,9 @@ def test_a_shallow_clone_can_push(plain: Hooked, tmp_path: Path) -> None:
     shallow.commits("--allow-empty", "-m", "shallow")
     code, said = _push(shallow, "origin", "main")
     assert code == 0, said
+
+
+@pytest.mark.parametrize("name", ["a\u2028b", "a\u0085b", "plain"])
+def test_every_line_of_git_is_a_ref(name: str) -> None:
+    line = f"refs/heads/{name} {'1' * 40} refs/heads/{name} {'0' * 40}\n"
+    assert [ref.local for ref in pre_push.parse(line.encode())] == [f"refs/heads/{name}"]

@@ -205,3 +205,15 @@ def test_what_cannot_be_untracked(work: Past) -> None:
     before = working.snapshot(work.root)
     assert work.untrack("models", dry_run=True).untracked == ("models",)
     assert working.snapshot(work.root) == before
+
+
+@pytest.mark.parametrize("name", ["x\u2028y.csv", "x\u0085y.csv", "x\x0cy.csv"])
+def test_the_rule_of_a_name_with_what_only_python_takes_for_a_line_end(
+    work: Past, name: str
+) -> None:
+    work.write(f"data/{name}", "odd\n")
+    work.track(f"data/{name}")
+    assert f"/{name}\n".encode() in work.read("data/.gitignore")
+    before = work.read("data/.gitignore").replace(f"/{name}\n".encode(), b"")
+    assert work.untrack(f"data/{name}").errors == ()
+    assert work.read("data/.gitignore") == before

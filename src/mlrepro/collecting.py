@@ -185,11 +185,19 @@ def _staged(project: Project, index: str) -> outputs.Listing:
         for at, raw in enumerate(entries.names)
         if raw.endswith((b".dvc", b"dvc.lock")) and outputs.is_pointer(name := os.fsdecode(raw))
     ]
-    contents = git.blobs(project, [oid for _, oid in named], outputs.MAX_LOCK_BYTES)
+    stages = {
+        name: entries.oid(at)
+        for name, _ in named
+        if outputs.is_lock(name)
+        and (at := entries.find(os.fsencode(outputs.pipeline_of(name)))) >= 0
+    }
+    wanted = [*(oid for _, oid in named), *stages.values()]
+    contents = git.blobs(project, wanted, outputs.MAX_LOCK_BYTES)
     whole = outputs.Listing()
     for name, oid in named:
         if oid in contents:  # a submodule of such a name is not one of git's blobs here
-            listing = outputs.read_pointers(project, [(name, oid, contents[oid])], {name: b""})
+            pipelines = {name: contents.get(stages.get(name, ""), b"")}
+            listing = outputs.read_pointers(project, [(name, oid, contents[oid])], pipelines)
             whole.outs += listing.outs
             whole.errors += listing.errors
     return whole

@@ -98,7 +98,7 @@ def check_kind(project: Project, name: str, item: Tracked | None) -> None:
 def holds(project: Project, name: str, inner: str) -> PathError:
     """The error for a folder in which something is tracked on its own."""
     return PathError(
-        f"{name} holds what is tracked on its own: {inner}",
+        f"{name} holds what is tracked on its own: {project.show(inner)}",
         f"mlrepro track '{project.show(name)}/*'",
         code="path-holds-tracked",
         path=name,
@@ -133,7 +133,7 @@ def check_free(project: Project, name: str, record: Record) -> None:
 def inside(project: Project, name: str, folder: str) -> PathError:
     """The error for what lies in a tracked folder."""
     return PathError(
-        f"{name} lies in the tracked folder {folder}: it is part of that already.",
+        f"{name} lies in the tracked folder {project.show(folder)}: it is part of that already.",
         f"mlrepro track {quoted(project.show(folder))}",
         code="path-inside-tracked",
         path=name,

@@ -137,10 +137,10 @@ def _size(path: bytes) -> int:
 def blobs(project: Project, oids: Iterable[str], limit: int = 64 << 20) -> dict[str, bytes]:
     """The contents of git objects, through one ``cat-file --batch``.
 
-    ``oids`` may also be ``REV:PATH`` names. What git does not have, and what is larger than
-    ``limit`` bytes, is left out.
+    ``oids`` may also be ``REV:PATH`` names. What git does not have, what is larger than ``limit``
+    bytes, and a path with a line break, for which there is no way to ask, is left out.
     """
-    wanted = list(dict.fromkeys(oids))
+    wanted = [name for name in dict.fromkeys(oids) if "\n" not in name]
     if not wanted:
         return {}
     data = run(project, "cat-file", "--batch", input=os.fsencode("\n".join(wanted)) + b"\n")
@@ -203,7 +203,7 @@ def sizes(project: Project, oids: Iterable[str]) -> dict[str, int]:
 
 def names(project: Project, wanted: Iterable[str]) -> dict[str, str]:
     """The git object that each ``REV:PATH`` stands for; what there is not is left out."""
-    asked = list(dict.fromkeys(wanted))
+    asked = [name for name in dict.fromkeys(wanted) if "\n" not in name]
     if not asked:
         return {}
     data = run(

@@ -114,13 +114,16 @@ def needs(
     """
     every = list(versions)
     contents = git.blobs(project, (version.blob for version in every))
+    pipelines = _pipelines(project, every)
     wanted: dict[str, Need] = {}
     errors: list[MlreproError] = []
     commits: dict[str, git.Commit] = {}
     for version in every:
         commits[version.commit.oid] = version.commit
         listing = outputs.read_pointers(
-            project, [(version.pointer, version.blob, contents.get(version.blob, b""))]
+            project,
+            [(version.pointer, version.blob, contents.get(version.blob, b""))],
+            {version.pointer: pipelines.get(version, b"")},
         )
         for error in listing.errors:
             error.commit, error.author = version.commit.oid, version.commit.author
@@ -133,6 +136,17 @@ def needs(
                     item.pointer, version.commit.oid,
                 )  # fmt: skip
     return list(wanted.values()), errors, commits
+
+
+def _pipelines(project: Project, versions: Sequence[Version]) -> dict[Version, bytes]:
+    """The ``dvc.yaml`` that went with each version of a ``dvc.lock``."""
+    names = {
+        version: f"{version.commit.oid}:{outputs.pipeline_of(version.pointer)}"
+        for version in versions
+        if outputs.is_lock(version.pointer)
+    }
+    texts = git.blobs(project, names.values(), outputs.MAX_LOCK_BYTES) if names else {}
+    return {version: texts.get(name, b"") for version, name in names.items()}
 
 
 def snapshot(project: Project, revision: str) -> tuple[list[Need], list[MlreproError]]:

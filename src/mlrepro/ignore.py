@@ -33,8 +33,8 @@ class Change:
     @property
     def after(self) -> str:
         """The whole new text: the other lines that were there stay as they are."""
-        lines = self.before.splitlines(keepends=True)
-        text = "".join(line for line in lines if line.rstrip("\r\n") not in self.removed)
+        lines = self.before.split("\n")  # where git breaks them, and nowhere else
+        text = "\n".join(line for line in lines if line.rstrip("\r") not in self.removed)
         if text and not text.endswith("\n"):
             text += "\n"
         return text + "".join(line + "\n" for line in self.added)
@@ -80,7 +80,7 @@ def without(project: Project, out: str, known: Sequence[Change] = ()) -> list[Ch
     folder, _, name = out.rpartition("/")
     file = folder + "/.gitignore" if folder else ".gitignore"
     change = planned.get(file) or Change(file, read(project, file), ())
-    if rule(name) in change.before.splitlines():
+    if rule(name) in (line.rstrip("\r") for line in change.before.split("\n")):
         planned[file] = replace(change, removed=(*change.removed, rule(name)))
     return list(planned.values())
 

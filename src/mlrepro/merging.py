@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from mlrepro import engine, git, pointer, transfer
 from mlrepro.errors import MlreproError, PointerError
 from mlrepro.patterns import folders_above
+from mlrepro.safepath import quoted
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -108,14 +109,14 @@ def _one_folder(name: str, text: bytes) -> pointer.Out:
     if len(parsed.outs) != 1 or not parsed.outs[0].is_dir:
         raise PointerError(
             f"{name} names a file: two versions of a file have no union.",
-            f"mlrepro resolve --ours {name}   (or --theirs)",
+            f"mlrepro resolve --ours {quoted(name)}   (or --theirs)",
             code="not-a-folder",
             path=name,
         )
     if parsed.outs[0].legacy:
         raise PointerError(
             f"{name} was written by DVC 2, whose folders cannot be merged with those of DVC 3.",
-            f"mlrepro resolve --ours {name}   (or --theirs)",
+            f"mlrepro resolve --ours {quoted(name)}   (or --theirs)",
             code="pointer-legacy",
             path=name,
         )
@@ -183,7 +184,7 @@ def drive(
     for path in files:
         with open(path, "rb") as file:
             texts.append(file.read(pointer.MAX_POINTER_BYTES))
-    hint = f"mlrepro resolve --ours {name}   (or --theirs, or --union for a folder)"
+    hint = f"mlrepro resolve --ours {quoted(name)}   (or --theirs, or --union for a folder)"
     try:
         merged = union(project, target, Sides(name, *texts), options)
         if not merged.conflicts:

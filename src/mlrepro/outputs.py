@@ -263,7 +263,7 @@ def conflict(name: str) -> PointerError:
     """The error for a pointer that a merge left unresolved."""
     return PointerError(
         f"The pointer has a merge conflict: {name}",
-        f"mlrepro resolve --ours {name}   (or --theirs, or --union for a folder)",
+        f"mlrepro resolve --ours {quoted(name)}   (or --theirs, or --union for a folder)",
         code="pointer-conflict",
         path=name,
     )

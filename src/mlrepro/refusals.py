@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from mlrepro import dvcconfig, git, gitindex, outputs
 from mlrepro.errors import MlreproError, Refused
+from mlrepro.safepath import quoted
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -71,7 +72,7 @@ def _raw_data(project: Project, found: Found, staged: dict[str, str]) -> None:
             found.errors.append(
                 Refused(
                     f"{path} is staged in git, but {outs[owner].pointer} tracks it already.",
-                    f"git rm -r --cached {project.show(owner)}",
+                    f"git rm -r --cached {quoted(project.show(owner))}",
                     code="data-in-git",
                     path=path,
                 )
@@ -91,10 +92,11 @@ def _large(project: Project, entries: Entries, staged: dict[str, str], found: Fo
     limit = _limit(project) if fresh else 0
     for path, oid in suspects.items():
         if sizes.get(oid, 0) > limit and path in fresh:
+            shown = quoted(project.show(path))
             found.errors.append(
                 Refused(
                     f"{path} is {sizes[oid]:,} bytes: too large for git (the limit is {limit:,}).",
-                    f"git rm --cached {project.show(path)} && mlrepro track {project.show(path)}",
+                    f"git rm --cached {shown} && mlrepro track {shown}",
                     code="file-too-large",
                     path=path,
                 )
@@ -135,7 +137,7 @@ def _secrets(project: Project, entries: Entries, found: Found) -> None:
 
 def both_changed(project: Project, item: Tracked, now: Data) -> Refused:
     """The error for data and a pointer that each went its own way."""
-    shown = project.show(item.path)
+    shown = quoted(project.show(item.path))
     return Refused(
         f"{item.path} changed here (now {now.oid}), and its pointer {item.pointer} changed too "
         f"(it names {item.oid}).",
@@ -156,7 +158,7 @@ def of_work(project: Project, edited: Sequence[Tracked], stashed: set[str]) -> l
     errors: list[MlreproError] = [
         Refused(
             f"{item.pointer} has changes that are not staged, and {item.path} changed too.",
-            f"git add {project.show(item.pointer)}, then commit again",
+            f"git add {quoted(project.show(item.pointer))}, then commit again",
             code="pointer-unstaged",
             path=item.pointer,
         )

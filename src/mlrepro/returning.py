@@ -55,14 +55,16 @@ def check_place(project: Project, item: Tracked, now: outputs.Listing, revision:
             )
         if other.pointer == item.pointer and other.path != item.path:
             raise Refused(
-                f"{item.pointer} names {other.path} as well, which would be changed with it.",
+                f"{item.pointer} names {project.show(other.path)} as well, which would be changed "
+                "with it.",
                 f"mlrepro checkout {revision} --into DIR brings all back, beside",
                 code="pointer-not-plain",
                 path=item.path,
             )
         if _overlap(item.path, other.path):
             raise Refused(
-                f"{item.path} cannot be tracked beside {other.path}, which is tracked now.",
+                f"{item.path} cannot be tracked beside what is tracked now: "
+                f"{project.show(other.path)}",
                 f"mlrepro untrack {quoted(project.show(other.path))}, or: "
                 f"mlrepro checkout {revision} --into DIR",
                 code="path-overlap",
@@ -258,7 +260,8 @@ def tell_saved(
 ) -> None:
     """Say of each file that ``--force`` replaced where its content is now."""
     for path, oid in saved:
-        shown, blob = quoted(project.show(path)), quoted(target.cache.path(oid))
+        shown, blob = (quoted(project.show(one)) for one in (path, target.cache.path(oid)))
         options.reporter.note(
-            f"{path} as it was edited is in the cache ({oid}); to get it back: cp {blob} {shown}"
+            f"{project.show(path)} as it was edited is in the cache ({oid}); "
+            f"to get it back: cp {blob} {shown}"
         )

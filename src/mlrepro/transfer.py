@@ -126,6 +126,7 @@ def push(
         result.count = len(here)
         result.bytes = sum(_size(target.cache, need.oid) for need in here)
         return result
+    target.cache.prepare()  # which anyone may remove: what it had is then missing, and named
     report = engine.copy_blobs(
         [(need.oid, need.size) for need in absent],
         target.cache,

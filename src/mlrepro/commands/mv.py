@@ -108,7 +108,7 @@ def _tracked(project: Project, typed: str, record: index.Record) -> Tracked:
     if len(outs) != 1 or not item.plain or item.in_lock:
         raise Refused(
             f"{item.pointer} says more than where {item.path} is: it is DVC's to move.",
-            f"dvc move {item.path} {typed}",
+            f"dvc move {quoted(project.show(item.path))} {quoted(typed)}",
             code="pointer-not-plain",
             path=item.path,
         )
@@ -172,9 +172,9 @@ def _check_device(project: Project, item: Tracked, path: str) -> None:
         )
     if os.path.lexists(here) and os.lstat(here).st_dev != os.stat(there).st_dev:
         raise Refused(
-            f"{path} is on another disk than {item.path}, so it cannot be renamed.",
-            f"copy it there, then: mlrepro track {quoted(path)}; mlrepro untrack "
-            f"{quoted(item.path)}",
+            f"{path} is on another disk than {project.show(item.path)}, so it cannot be renamed.",
+            f"copy it there, then: mlrepro track {quoted(project.show(path))}; mlrepro untrack "
+            f"{quoted(project.show(item.path))}",
             code="other-device",
             path=path,
         )

@@ -31,7 +31,7 @@ class Ref:
 def parse(text: bytes) -> list[Ref]:
     """The refs that are pushed; a ref that is deleted needs nothing. Malformed lines are none."""
     refs = []
-    for line in text.decode("utf-8", "surrogateescape").splitlines():
+    for line in text.decode("utf-8", "surrogateescape").split("\n"):
         fields = line.split(" ")
         if len(fields) == 4 and fields[1].strip("0") and _is_name(fields[1] + fields[3]):
             refs.append(Ref(*fields))

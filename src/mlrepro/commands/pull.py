@@ -6,27 +6,25 @@ import os
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
-from mlrepro import damage, git, index, materialize, naming, outputs, remote, threeway, transfer
-from mlrepro.errors import MlreproError, StoreError
+from mlrepro import (
+    damage,
+    history,
+    index,
+    materialize,
+    naming,
+    outputs,
+    remote,
+    returning,
+    threeway,
+)
 from mlrepro.result import Options, Result
-from mlrepro.safepath import quoted
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from mlrepro.errors import MlreproError
     from mlrepro.materialize import Brought
     from mlrepro.project import Project
-
-
-@dataclass(frozen=True)
-class Missing:
-    """Content that is in neither cache nor store, who committed it, and when."""
-
-    path: str
-    oid: str
-    commit: str
-    author: str
-    date: str = ""
 
 
 @dataclass(frozen=True)
@@ -36,7 +34,7 @@ class PullResult(Result):
     restored: tuple[str, ...] = ()
     unchanged: tuple[str, ...] = ()
     kept: tuple[str, ...] = ()
-    missing: tuple[Missing, ...] = ()
+    missing: tuple[history.Gap, ...] = ()
     saved: tuple[tuple[str, str], ...] = ()
 
     def data(self) -> dict[str, Any]:
@@ -44,10 +42,7 @@ class PullResult(Result):
             "restored": list(self.restored),
             "unchanged": list(self.unchanged),
             "kept": list(self.kept),
-            "missing": [
-                {"path": m.path, "oid": m.oid, "commit": m.commit, "author": m.author}
-                for m in self.missing
-            ],
+            "missing": [gap.data() for gap in self.missing],
         }
 
 
@@ -65,11 +60,7 @@ def run(project: Project, paths: Sequence[str], force: bool, options: Options) -
     listing = outputs.in_worktree(project)
     items, errors = naming.tracked(project, listing, paths)
     done = materialize.bring(project, target, items, record, options, force=force)
-    for path, oid in done.saved:
-        shown, blob = (quoted(project.show(one)) for one in (path, target.cache.path(oid)))
-        options.reporter.note(
-            f"{path} as it was edited is in the cache; to get it back: cp {blob} {shown}"
-        )
+    returning.tell_saved(project, target, done.saved, options)
     return replace(_result(project, done, errors), damaged=damage.tell(target, options))
 
 
@@ -79,14 +70,8 @@ def _result(
     errors: Sequence[MlreproError],
 ) -> PullResult:
     """The result with every gap and every kept file as an error that says what to type."""
-    every = [*errors, *done.errors]
-    missing = [_gap(project, need) for need in done.missing]
-    if missing and done.unreachable:
-        every.append(_out_of_reach(missing, done.unreachable[0]))
-    else:
-        for need, gap in zip(done.missing, missing, strict=True):
-            named = transfer.Need(need.path, need.oid, need.size, need.pointer, gap.commit)
-            every.append(transfer.lost(named, author=gap.author, date=gap.date))
+    missing = history.gaps(project, done.missing)
+    every = [*errors, *done.errors, *history.lost(missing, done.unreachable)]
     every += [materialize.kept(project, path) for path in done.kept]
     return PullResult(
         errors=tuple(every),
@@ -95,28 +80,4 @@ def _result(
         kept=tuple(done.kept),
         missing=tuple(missing),
         saved=tuple(done.saved),
-    )
-
-
-def _gap(project: Project, need: transfer.Need) -> Missing:
-    commit = git.last_change(project, need.pointer) if need.pointer else None
-    if commit is None:
-        return Missing(need.path, need.oid, "", "")
-    return Missing(need.path, need.oid, commit.oid, commit.author, commit.date)
-
-
-def _out_of_reach(missing: Sequence[Missing], why: MlreproError) -> StoreError:
-    """One error for all that a store would have which cannot be asked."""
-    gap = missing[0]
-    by = f" (commit {gap.commit[:10]} by {gap.author}, {gap.date[:10]})" if gap.commit else ""
-    more = f" and {len(missing) - 1} more" if len(missing) > 1 else ""
-    return StoreError(
-        f"Out of reach: the content of {gap.path}{by}{more}. {why.message}",
-        why.hint,
-        code=why.code,
-        path=gap.path,
-        oid=gap.oid,
-        commit=gap.commit,
-        author=gap.author,
-        date=gap.date,
     )

@@ -38,22 +38,11 @@ class Stored:
 
 
 @dataclass(frozen=True)
-class Missing:
-    """A blob that is in neither cache nor store, and the commit that named it."""
-
-    path: str
-    oid: str
-    commit: str
-    author: str = ""
-    date: str = ""
-
-
-@dataclass(frozen=True)
 class PushResult(Result):
     """What ``push`` stored, and what is nowhere."""
 
     stored: Stored = Stored()
-    missing: tuple[Missing, ...] = ()
+    missing: tuple[history.Gap, ...] = ()
 
     def data(self) -> dict[str, Any]:
         return {
@@ -81,22 +70,8 @@ def run(
             again.count += done.count + late.count
             again.bytes += done.bytes + late.bytes
             done = again
-    missing = []
-    for need in done.missing:
-        commit = _committed(project, need)
-        missing.append(
-            Missing(
-                need.path,
-                need.oid,
-                commit.oid if commit else need.commit,
-                commit.author if commit else "",
-                commit.date if commit else "",
-            )
-        )
-    lost = [
-        transfer.lost(need, author=gap.author, date=gap.date)
-        for need, gap in zip(done.missing, missing, strict=True)
-    ]
+    missing = history.gaps(project, done.missing)
+    lost = history.lost(missing, ())
     return PushResult(
         errors=(*errors, *done.errors, *lost),
         damaged=damage.tell(target, options),
@@ -124,14 +99,6 @@ def _needs(
 
 def _owed(project: Project) -> list[Need]:
     return [transfer.Need("(owed)", oid) for oid in debts.owed(project)]
-
-
-def _committed(project: Project, need: Need) -> git.Commit | None:
-    """The commit that brought the pointer's present version."""
-    if need.commit:
-        found = list(git.log(project, "-1", "--no-walk", need.commit))
-        return found[0] if found else None
-    return git.last_change(project, need.pointer) if need.pointer else None
 
 
 def _save_worktree(

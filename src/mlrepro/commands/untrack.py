@@ -48,7 +48,7 @@ def run(project: Project, paths: Sequence[str], options: Options) -> UntrackResu
                 named[item.path] = item
     items = []
     for item in named.values():
-        wrong = _entangled(item, listing, named)
+        wrong = _entangled(project, item, listing, named)
         if wrong is None:
             items.append(item)
         else:
@@ -72,13 +72,13 @@ def _part(project: Project, item: Tracked, typed: str) -> PathError:
 
 
 def _entangled(
-    item: Tracked, listing: outputs.Listing, named: dict[str, Tracked]
+    project: Project, item: Tracked, listing: outputs.Listing, named: dict[str, Tracked]
 ) -> Refused | None:
     """Why the pointer cannot go: it names what was not named with it, or belongs to a pipeline."""
     if item.in_lock:
         return Refused(
             f"{item.path} is an output of a pipeline, which makes it anew.",
-            f"take it out of {outputs.pipeline_of(item.pointer)}",
+            f"take it out of {project.show(outputs.pipeline_of(item.pointer))}",
             code="path-in-pipeline",
             path=item.path,
         )
@@ -86,8 +86,8 @@ def _entangled(
     if not others:
         return None
     return Refused(
-        f"{item.pointer} names {others[0]} as well.",
-        f"mlrepro untrack {quoted(item.path)} {quoted(others[0])}",
+        f"{item.pointer} names {project.show(others[0])} as well.",
+        "mlrepro untrack " + " ".join(quoted(project.show(path)) for path in (item.path, *others)),
         code="pointer-not-plain",
         path=item.path,
     )

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from mlrepro import damage, git, lineage, mending, naming, proof, remote
+from mlrepro.amounts import many
 from mlrepro.errors import BlobCorrupt, BlobMissing, MlreproError, PointerError, Refused
 from mlrepro.result import Options, Result
 
@@ -187,7 +188,7 @@ def _errors(project: Project, target: Remote, problems: Sequence[Problem]) -> li
     if more:
         errors.append(
             MlreproError(
-                f"{more:,} more gaps like these.",
+                f"{many(more, 'more gap')} like these.",
                 "mlrepro --json verify lists all of them",
                 code="more-problems",
             )
