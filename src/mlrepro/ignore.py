@@ -164,13 +164,16 @@ def bring_back(
         hidden_names = [name for name in wanted if name in hidden]
         if not hidden_names:
             return list(planned.values())
+        answers: dict[tuple[str, str], None] = {}  # one line may bring several pointers back
         for name in hidden_names:
             file = _file_for(hidden[name][0])
             where = _within(file, name)
             if siblings and name.endswith(".dvc"):
                 inner = _within(file, os.path.dirname(name)) if "/" in where else ""
                 where = f"{inner}/*.dvc" if inner else "*.dvc"
-            _add(project, planned, file, [f"!/{where}"])
+            answers[file, f"!/{where}"] = None
+        for file, line in answers:
+            _add(project, planned, file, [line])
 
 
 def _levels(name: str) -> list[str]:

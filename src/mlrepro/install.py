@@ -181,8 +181,18 @@ def _put(place: Place) -> None:
     durable.write_atomic(place.path, text.encode(), mode=0o755)
 
 
+CHOICE = "mlrepro.hooks"  # in git's configuration: "none" where none are wanted here
 DRIVER = "mlrepro-pointer"
 ATTRIBUTE = f"*.dvc merge={DRIVER}"
+
+
+def choose(project: Project, *, hooks: bool) -> None:
+    """Note in this clone's git configuration whether our hooks are wanted here."""
+    chosen = git.setting(project, CHOICE)
+    if not hooks and chosen != "none":
+        git.run(project, "config", CHOICE, "none")
+    elif hooks and chosen:
+        git.run(project, "config", "--unset-all", CHOICE)
 
 
 def install_driver(project: Project, *, dry_run: bool = False) -> bool:

@@ -116,6 +116,15 @@ def _limit(project: Project) -> int:
 
 
 def _secrets(project: Project, entries: Entries, found: Found) -> None:
+    if entries.find(b".dvc/config.local") >= 0:
+        found.errors.append(
+            Refused(
+                ".dvc/config.local is staged: it is for this clone alone, and for its secrets.",
+                "git rm --cached .dvc/config.local",
+                code="local-config-in-git",
+                path=".dvc/config.local",
+            )
+        )
     at = entries.find(b".dvc/config")
     if at < 0:
         return
@@ -128,7 +137,7 @@ def _secrets(project: Project, entries: Entries, found: Found) -> None:
     found.errors.append(
         Refused(
             f".dvc/config holds a secret ({key}, line {line}); a commit would publish it.",
-            "move the line to .dvc/config.local, git add .dvc/config, and make a new key",
+            "mlrepro doctor --fix moves it to .dvc/config.local; revoke a key that was ever pushed",
             code="secret-in-config",
             path=".dvc/config",
         )

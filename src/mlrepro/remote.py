@@ -90,7 +90,7 @@ def of(project: Project, environ: Mapping[str, str]) -> Remote:
         _refuse_link(project, remote.store.root)
     if remote.store is None or settings.level_of(section, "url") != "repo":
         return remote
-    written = _written(project, "config", name)
+    written = written_url(project, "config", name)
     if not _is_relative(written):
         return remote
     remote.relative = written
@@ -142,7 +142,7 @@ def _refuse_foreign(project: Project, place: Store, hint: str) -> None:
     )
 
 
-def _written(project: Project, file: str, name: str) -> str:
+def written_url(project: Project, file: str, name: str) -> str:
     """The url of a remote as one of the files in ``.dvc`` has it, nothing resolved."""
     sections = dvcconfig.load_text(_text(project, file), f".dvc/{file}")
     return sections.get(dvcconfig.remote_section(name), {}).get("url", "")
@@ -288,19 +288,19 @@ def located(project: Project, environ: Mapping[str, str], *, write: bool = True)
     if remote.store is None:
         return remote
     _refuse_link(project, remote.store.root)
-    movable = _is_relative(_written(project, "config", remote.name)) and os.path.isdir(remote.url)
-    if write and movable and _written(project, "config.local", remote.name) != remote.url:
+    movable = _is_relative(written_url(project, "config", remote.name)) and os.path.isdir(remote.url)
+    if write and movable and written_url(project, "config.local", remote.name) != remote.url:
         set_local(project, remote.name, {"url": remote.url})
     return remote
 
 
 def _located(project: Project, environ: Mapping[str, str]) -> Remote:
     remote = of(project, environ)
-    tracked = _written(project, "config", remote.name)
+    tracked = written_url(project, "config", remote.name)
     if remote.store is None or not _is_relative(tracked):
         return remote
     here = os.path.normpath(os.path.join(project.dvc_dir, tracked))
-    local = _written(project, "config.local", remote.name)
+    local = written_url(project, "config.local", remote.name)
     if local and local != here and os.path.isdir(here) and not os.path.isdir(local):
         _use(remote, here, "config")  # the clone was moved: what was noted is its old place
     elif not os.path.isdir(remote.url) and not _was_here(project, remote.url):
@@ -334,7 +334,7 @@ def _in_origin(project: Project, environ: Mapping[str, str], furthest: int = 5) 
         if parent.root == project.root:
             break
         theirs = of(parent, environ)
-        tracked = _written(parent, "config", theirs.name)
+        tracked = written_url(parent, "config", theirs.name)
         places_ = [theirs.url] if theirs.store is not None else []
         if _is_relative(tracked):  # the parent may have been moved since that was last noted
             places_.append(os.path.normpath(os.path.join(parent.dvc_dir, tracked)))

@@ -130,20 +130,18 @@ def _first(rows: list[str]) -> list[str]:
 
 
 def doctor(result: Any, _path: Paths, would: bool) -> list[str]:
-    """Every check, the ill ones with their mend."""
-    rows = [(check.state, visible(check.name), visible(check.says)) for check in result.checks]
-    lines = table(rows)
-    ill = [check for check in result.checks if check.state == "ill"]
-    mended = [check for check in result.checks if check.state == "mended"]
-    if would and mended:
-        return [f"would mend {len(mended):,}", *lines]
-    if not ill:
-        done = f", {len(mended):,} mended" if mended else ""
-        return [*lines, f"all is well: {many(len(rows), 'check')}{done}"]
-    lines.append(f"{many(len(ill), 'finding')} in {many(len(rows), 'check')}")
-    if any(check.is_safe for check in ill):
-        lines.append(hint("mlrepro doctor --fix mends what can be mended without a choice"))
-    return lines
+    """What was mended, and how much is left; the findings themselves are told as errors."""
+    fixed = [f"{'to mend' if would else 'mended'}  {visible(one.message)}" for one in result.fixed]
+    notes = [f"note: {visible(note)}" for note in result.notes]
+    left = many(len(result.findings), "finding")
+    if would and result.fixed:
+        return [f"would mend {many(len(result.fixed), 'finding')}, leaving {left}", *fixed, *notes]
+    lines = [*fixed, *notes]
+    if not result.findings:
+        return [*lines, "all is in order"]
+    easy = sum(one.fixable for one in result.findings)
+    more = f", {easy:,} of which mlrepro doctor --fix mends" if easy else ""
+    return [*lines, f"{left}{more}"]
 
 
 def remote(result: Any, _path: Paths, would: bool) -> list[str]:

@@ -100,6 +100,23 @@ def sweep(base: str) -> list[str]:
     return recovered
 
 
+def dead(base: str) -> list[str]:
+    """The runs that left temporary files below ``base`` and are over; raises nothing."""
+    found = list[str]()
+    try:
+        names = sorted(os.listdir(base))
+    except OSError:
+        return found
+    for name in names:
+        if name.endswith(".lock"):
+            try:
+                with Lock(os.path.join(base, name), wait=0) as lock:
+                    found += [name[:-5]] if lock.real else []
+            except OSError:
+                continue  # alive, or not ours to judge
+    return found
+
+
 def _clear(base: str, name: str) -> list[str]:
     """Remove the temporary files of the run ``name``, which is over."""
     folder, recovered = os.path.join(base, name), list[str]()

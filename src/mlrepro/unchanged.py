@@ -54,7 +54,7 @@ def _concerns_us(entries: Entries, record: Record) -> bool:
             oid = entries.oid(at)
             if entries.stages[at] or (seen.get(os.fsdecode(name)) != oid and oid not in cleared):
                 return True
-        elif (name == b".dvc/config" or gitindex.is_large(entries, at)) and entries.oid(
+        elif (name[:11] == b".dvc/config" or gitindex.is_large(entries, at)) and entries.oid(
             at
         ) not in cleared:
             return True

@@ -89,6 +89,8 @@ def run(start: str, *, store: str | None, hooks: str | None, options: Options) -
     _ignore_files(work, target)
     work.stage()
     names = () if kind == "none" else _hooks(work, kind)
+    if not options.dry_run:
+        install.choose(project, hooks=kind != "none")
     return InitResult(
         root=project.root,
         store=target.url,

@@ -17,7 +17,12 @@ from mlrepro.dvc.failures import (
     translate as translate,
 )
 from mlrepro.dvc.ignoring import left_out as left_out
-from mlrepro.dvc.inprocess import calling, opened, version as version
+from mlrepro.dvc.inprocess import (
+    calling,
+    opened,
+    require_version as require_version,
+    version as version,
+)
 from mlrepro.dvc.lane import Session as Session
 from mlrepro.dvc.pointers import (
     LockOut as LockOut,

@@ -109,9 +109,8 @@ def opened(root: str, remotes: Mapping[str, Mapping[str, str]] | None = None) ->
                     sys.modules["dvc.repo.open_repo"].clean_repos()  # clones, made for imports
 
 
-def _import() -> None:
-    if "dvc" in sys.modules:
-        return
+def require_version() -> None:
+    """Raise MlreproError ``dvc-missing``, or ``dvc-version`` where DVC does not fit."""
     number = version()
     parts = tuple(int(part) for part in number.split(".")[:2] if part.isdigit())
     if not OLDEST <= parts < TOO_NEW:
@@ -120,6 +119,12 @@ def _import() -> None:
             'pip install "dvc>=3.50,<4"',
             code="dvc-version",
         )
+
+
+def _import() -> None:
+    if "dvc" in sys.modules:
+        return
+    require_version()
     from colorama import initialise  # type: ignore[import-untyped]
 
     streams, wrapped = (sys.stdout, sys.stderr), initialise.atexit_done
