@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from building import Run, blob_path
-from mlrepro import index, transfer
+from mlrepro import debts, index
 from mlrepro.commands import doctor
 from mlrepro.errors import RepositoryError
 from working import Work, cloned, copied, made, oid_of, snapshot
@@ -171,7 +171,7 @@ def test_content_that_is_not_stored(work: Work) -> None:
     blob_path(work.root / ".dvc/cache", oid).unlink()
     assert found(work) == ["blob-missing"]
     assert looked(work).findings[0].path == "data/a.csv"
-    transfer.owe(work.project(), [oid])
+    debts.owe(work.project(), [oid])
     assert found(work) == ["blobs-owed", "blob-missing"]
 
 

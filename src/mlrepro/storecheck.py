@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from mlrepro import (
     config,
+    debts,
     dvc,
     finding,
     history,
@@ -123,7 +124,7 @@ def _agreement(project: Project, target: Remote) -> Iterator[Finding]:
 
 
 def _stored(project: Project, target: Remote) -> Iterator[Finding]:
-    owed = transfer.owed(project)
+    owed = debts.owed(project)
     if owed:
         yield Finding(
             "blobs-owed",
