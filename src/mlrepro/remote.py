@@ -288,7 +288,8 @@ def located(project: Project, environ: Mapping[str, str], *, write: bool = True)
     if remote.store is None:
         return remote
     _refuse_link(project, remote.store.root)
-    movable = _is_relative(written_url(project, "config", remote.name)) and os.path.isdir(remote.url)
+    moves = _is_relative(written_url(project, "config", remote.name))
+    movable = moves and os.path.isdir(remote.url)
     if write and movable and written_url(project, "config.local", remote.name) != remote.url:
         set_local(project, remote.name, {"url": remote.url})
     return remote

@@ -19,7 +19,7 @@ from mlrepro import (
     storeurl,
     transfer,
 )
-from mlrepro.errors import MlreproError
+from mlrepro.errors import MlreproError, StoreError
 from mlrepro.finding import Finding
 
 if TYPE_CHECKING:
@@ -34,6 +34,9 @@ def findings(project: Project) -> Iterator[Finding]:
     """All that is out of order, each with its mend; a network store is not asked."""
     try:
         target = remote.located(project, os.environ, write=False)
+    except StoreError as error:
+        yield finding.of(error)
+        return
     except MlreproError:
         return  # told of by those who look at the settings
     yield from _place(project, target)
