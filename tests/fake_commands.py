@@ -21,7 +21,7 @@ from mlrepro.cli import main
 sys.exit(main(sys.argv[2:]))
 """
 HEAD = """\
-from dataclasses import dataclass
+from mlrepro.dataclass import dataclass
 from types import SimpleNamespace as Some
 from mlrepro import errors
 from mlrepro.result import Result

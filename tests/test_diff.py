@@ -323,7 +323,7 @@ def test_markdown_is_bounded_and_nothing_in_it_acts(work: Looking) -> None:
 
 
 def _markdown(result: Any) -> Any:
-    from dataclasses import replace
+    from mlrepro.dataclass import replace
 
     return replace(result, markdown=True)
 

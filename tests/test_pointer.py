@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import dataclasses
-
 import pytest
 from hypothesis import given, strategies as st
 
 from mlrepro import pointer
+from mlrepro.dataclass import replace
 from mlrepro.pointer import Out, Pointer
 from pointer_cases import ODD_NAMES, OID, OTHER, dumps, loads, names, oids
 
@@ -120,9 +119,9 @@ def test_kinds_of_data_and_their_changes_as_dvc_writes_them(dvc_repo):
     for name in ("plain", "tool", "empty", "folder"):
         assert pointer.render(Pointer(found[name].outs)) == (repo / f"{name}.dvc").read_bytes()
     # An existing pointer keeps the order of its keys, new ones go behind.
-    renewed = dataclasses.replace(before.outs[0], oid=OID, size=2, legacy=False)
+    renewed = replace(before.outs[0], oid=OID, size=2, legacy=False)
     assert pointer.render(Pointer((renewed,))) == (repo / "old.dvc").read_bytes()
-    renewed = dataclasses.replace(unsaved.outs[0], oid=OID, size=2)
+    renewed = replace(unsaved.outs[0], oid=OID, size=2)
     assert pointer.render(Pointer((renewed,), "away")) == (repo / "away.dvc").read_bytes()
 
     folder = found["folder"].outs[0]
@@ -143,7 +142,7 @@ def test_kinds_of_data_and_their_changes_as_dvc_writes_them(dvc_repo):
         "tool": {"isexec": False},
         "empty": {"oid": OID, "size": 2, "nfiles": None},
     }.items():
-        out = dataclasses.replace(found[name].outs[0], **changes)
+        out = replace(found[name].outs[0], **changes)
         assert pointer.render(Pointer((out,))) == (repo / f"{name}.dvc").read_bytes()
 
 

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from typing import TextIO
-
 from rich.console import Console
 from rich.progress import BarColumn, Progress, ProgressColumn, Task, TextColumn, TimeRemainingColumn
 from rich.text import Text
 
 from mlrepro.amounts import size
+from mlrepro.dataclass import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from typing import TextIO
 
 
 class _Bytes(ProgressColumn):

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-from typing import TYPE_CHECKING
 
 from mlrepro import (
     durable,
@@ -16,6 +15,7 @@ from mlrepro import (
     transfer,
     worktree,
 )
+from mlrepro.dataclass import TYPE_CHECKING
 from mlrepro.errors import PathError, Refused
 from mlrepro.safepath import quoted
 

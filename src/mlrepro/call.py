@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import os
-from dataclasses import dataclass, field
-from typing import Any
 
+from mlrepro.dataclass import TYPE_CHECKING, dataclass, field
 from mlrepro.errors import UsageError
+
+if TYPE_CHECKING:
+    from typing import Any
 
 
 @dataclass(frozen=True)

@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import os
-from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
 
 from mlrepro import engine, folder, index, members, outputs, remote, transfer, wording, worktree
 from mlrepro.amounts import many
+from mlrepro.dataclass import TYPE_CHECKING, dataclass, field
 from mlrepro.errors import MlreproError, PathError
 
 if TYPE_CHECKING:

@@ -8,7 +8,6 @@ import re
 import shlex
 import sys
 from collections.abc import Iterator
-from typing import TYPE_CHECKING
 
 from mlrepro import (
     durable,
@@ -24,6 +23,7 @@ from mlrepro import (
     scaffold,
     setting,
 )
+from mlrepro.dataclass import TYPE_CHECKING
 from mlrepro.errors import MlreproError
 from mlrepro.finding import Finding
 

@@ -6,12 +6,11 @@ import contextlib
 import errno
 import os
 import sys
-from dataclasses import replace
 from importlib import import_module
-from typing import TYPE_CHECKING
 
 from mlrepro import pager, redaction, terminal
 from mlrepro.call import Call, Flags, parse_plain
+from mlrepro.dataclass import TYPE_CHECKING, replace
 from mlrepro.errors import MlreproError, PathError, Refused, RepositoryError, UsageError
 from mlrepro.outcome import EXIT_BUG, EXIT_INTERRUPTED, Outcome, Show, shower
 from mlrepro.progress import StreamReporter

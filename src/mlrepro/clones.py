@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import os
-from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 from mlrepro import durable
+from mlrepro.dataclass import TYPE_CHECKING, dataclass
 
 if TYPE_CHECKING:
     from mlrepro.project import Project

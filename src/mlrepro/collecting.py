@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import os
 import time
-from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
 
 from mlrepro import (
     clones,
@@ -19,6 +17,7 @@ from mlrepro import (
     transfer,
     trash,
 )
+from mlrepro.dataclass import TYPE_CHECKING, dataclass, field
 from mlrepro.errors import MlreproError, PointerError, Refused
 from mlrepro.remote import of as remote_of
 

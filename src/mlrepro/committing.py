@@ -5,10 +5,9 @@ from __future__ import annotations
 import os
 import re
 import stat
-from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING
 
 from mlrepro import durable, git, outputs, pointer, process, wording
+from mlrepro.dataclass import TYPE_CHECKING, dataclass, replace
 from mlrepro.errors import MlreproError, PointerError
 
 if TYPE_CHECKING:

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import os
-from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
 
 from mlrepro import git, outputs, sides
+from mlrepro.dataclass import TYPE_CHECKING, dataclass, field
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
+    from typing import Any
 
     from mlrepro.project import Project
     from mlrepro.sides import Content, Side

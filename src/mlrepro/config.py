@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import stat
 from collections.abc import Mapping
-from dataclasses import dataclass
 from pathlib import PurePosixPath
 from typing import Annotated, cast
 from urllib.parse import unquote, urlsplit
@@ -14,6 +13,7 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, ValidationError, Va
 from pydantic_core import PydanticCustomError
 
 from mlrepro import literal
+from mlrepro.dataclass import dataclass
 from mlrepro.errors import ConfigError
 from mlrepro.literal import Names, Unreadable
 

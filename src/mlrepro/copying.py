@@ -5,8 +5,8 @@ from __future__ import annotations
 import os
 import stat
 from collections.abc import Iterable
-from dataclasses import dataclass, field
 
+from mlrepro.dataclass import dataclass, field
 from mlrepro.durable import discard, hard_link
 from mlrepro.errors import MlreproError, StoreError
 from mlrepro.landing import Landed, Landing, Target

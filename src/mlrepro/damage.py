@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
+from mlrepro.dataclass import TYPE_CHECKING
 from mlrepro.result import Damage
 
 if TYPE_CHECKING:

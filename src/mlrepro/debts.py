@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import os
-from typing import TYPE_CHECKING
 
 from mlrepro import durable
+from mlrepro.dataclass import TYPE_CHECKING
 from mlrepro.pointer import is_oid
 
 if TYPE_CHECKING:

@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
-from typing import NamedTuple
 
 from mlrepro.copying import CopyReport, copy_blobs
+from mlrepro.dataclass import dataclass, field
 from mlrepro.durable import discard, flush, free_bytes, hard_link
 from mlrepro.errors import MlreproError, StoreError
 from mlrepro.hashing import HashReport, hash_files, in_turn, read_stable, sizes, watch
@@ -27,7 +26,8 @@ __all__ = [
 _FLUSH_AT_ONCE = 1 << 24  # bytes; from here on a file is flushed while others are still read
 
 
-class Saved(NamedTuple):
+@dataclass(slots=True)
+class Saved:
     """A file whose content is stored.
 
     ``size``: bytes; ``stat``: the file's, from just before it was hashed, ``began_ns``: when (epoch

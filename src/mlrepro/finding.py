@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
 
+from mlrepro.dataclass import dataclass
 from mlrepro.errors import MlreproError
 
 

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import os
 import stat
-from typing import TYPE_CHECKING
 
 from mlrepro import capture, dvcignore, outputs, worktree
+from mlrepro.dataclass import TYPE_CHECKING
 from mlrepro.errors import PathError
 from mlrepro.safepath import quoted
 

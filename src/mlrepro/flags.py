@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import inspect
-from dataclasses import fields, replace
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from mlrepro import __version__
 from mlrepro.call import Call, Flags
+from mlrepro.dataclass import fields, replace
 
 if TYPE_CHECKING:
     from collections.abc import Callable

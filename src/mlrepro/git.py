@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import functools
 import os
-from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 from mlrepro import gitindex, gitlock, process
+from mlrepro.dataclass import TYPE_CHECKING, dataclass
 from mlrepro.errors import MlreproError, ProcessError, UsageError
 
 if TYPE_CHECKING:

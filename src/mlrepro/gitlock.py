@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import shlex
 import time
-from typing import TYPE_CHECKING
 
+from mlrepro.dataclass import TYPE_CHECKING
 from mlrepro.errors import ProcessError, RepositoryError
 
 if TYPE_CHECKING:

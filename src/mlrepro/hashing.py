@@ -6,17 +6,19 @@ import errno
 import os
 import stat
 import time
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
-from typing import NamedTuple, TypeVar
 
+from mlrepro.dataclass import TYPE_CHECKING, dataclass, field
 from mlrepro.errors import FileChanging, MlreproError, PathError
 from mlrepro.parallel import Crew
 from mlrepro.result import Reporter
 from mlrepro.store import store_error
 from mlrepro.streaming import SMALL, Moved, md5_of, read_whole, stream
 
-Outcome = TypeVar("Outcome")
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+    from typing import TypeVar
+
+    Outcome = TypeVar("Outcome")
 
 _TINY = 1 << 14  # bytes
 _TRIES = 5
@@ -27,7 +29,8 @@ _TICK_NS = 25_000_000
 _COARSE_NS = 2_100_000_000
 
 
-class Hashed(NamedTuple):
+@dataclass(slots=True)
+class Hashed:
     """A file as it was read: ``stat`` from just before, ``began_ns`` (epoch) when hashing began."""
 
     path: str

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import os
 import sys
-from typing import TYPE_CHECKING
 
 from mlrepro import progress, redaction
+from mlrepro.dataclass import TYPE_CHECKING
 from mlrepro.errors import UsageError
 from mlrepro.result import Options, Reporter, lane_of
 

@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import os
-from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING
 
 from mlrepro import durable, git
+from mlrepro.dataclass import TYPE_CHECKING, dataclass, replace
 from mlrepro.errors import PathError
 
 if TYPE_CHECKING:

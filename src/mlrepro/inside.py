@@ -7,10 +7,9 @@ import shutil
 import tempfile
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
 
 from mlrepro import models, tables
+from mlrepro.dataclass import TYPE_CHECKING, dataclass, field
 from mlrepro.errors import BlobMissing, FileChanging, MlreproError
 from mlrepro.sides import WORKSPACE
 from mlrepro.staging import Staging

@@ -5,10 +5,9 @@ from __future__ import annotations
 import os
 import shlex
 import sys
-from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 from mlrepro import durable, git
+from mlrepro.dataclass import TYPE_CHECKING, dataclass
 from mlrepro.errors import PathError
 
 if TYPE_CHECKING:

@@ -7,8 +7,8 @@ import stat
 import threading
 import time
 from collections.abc import Collection, Sequence
-from typing import NamedTuple
 
+from mlrepro.dataclass import dataclass
 from mlrepro.durable import discard, flush, hard_link, sync_dirs, sync_files, write_all
 from mlrepro.errors import StoreError
 from mlrepro.store import BLOB_MODE, Store, store_error
@@ -67,7 +67,8 @@ class Target:
         return path
 
 
-class Landed(NamedTuple):
+@dataclass(slots=True)
+class Landed:
     """Bytes on their way: a temporary file per target (None: has it, or shares the first's)."""
 
     oid: str

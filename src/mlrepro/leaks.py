@@ -5,9 +5,9 @@ from __future__ import annotations
 import os
 import stat
 from collections.abc import Iterator
-from typing import TYPE_CHECKING
 
 from mlrepro import dvcconfig, git, remote, scaffold, storeurl
+from mlrepro.dataclass import TYPE_CHECKING
 from mlrepro.errors import MlreproError
 from mlrepro.finding import Finding
 

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import os
-from typing import TYPE_CHECKING
 
 from mlrepro import engine, index, materialize, placement, recovery, restoring, worktree
+from mlrepro.dataclass import TYPE_CHECKING
 from mlrepro.errors import MlreproError
 
 if TYPE_CHECKING:

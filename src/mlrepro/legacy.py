@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import hashlib
 import os
-from typing import TYPE_CHECKING
 
 from mlrepro import folder, pointer, reading, remote, streaming
+from mlrepro.dataclass import TYPE_CHECKING
 from mlrepro.errors import MlreproError
 
 if TYPE_CHECKING:

@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import os
 from array import array
-from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
 
 from mlrepro import git, process
+from mlrepro.dataclass import TYPE_CHECKING, dataclass, field
 from mlrepro.outputs import is_pointer
 
 if TYPE_CHECKING:

@@ -6,8 +6,7 @@ The format is that of ``as_list`` and ``as_bytes`` in ``dvc_data/hashfile/tree.p
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
+from mlrepro.dataclass import dataclass
 from mlrepro.errors import PointerError, PointerUnknown
 from mlrepro.safepath import HEX, check_paths, named
 

@@ -7,8 +7,8 @@ import io
 import tokenize
 import warnings
 from collections.abc import Mapping
-from dataclasses import dataclass, field
 
+from mlrepro.dataclass import dataclass, field
 from mlrepro.errors import ConfigError
 from mlrepro.expression import TooMuch
 from mlrepro.purecalls import NotRead, Symbol, Value, Variables

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import os
-from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
 
 from mlrepro import (
     engine,
@@ -19,6 +17,7 @@ from mlrepro import (
     transfer,
     worktree,
 )
+from mlrepro.dataclass import TYPE_CHECKING, dataclass, field
 from mlrepro.errors import MlreproError, Refused, RepositoryError
 from mlrepro.patterns import folders_above
 from mlrepro.placement import Plan

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import TYPE_CHECKING
-
 from mlrepro import engine, folder, worktree
+from mlrepro.dataclass import TYPE_CHECKING, dataclass
 from mlrepro.errors import PathError
 
 if TYPE_CHECKING:

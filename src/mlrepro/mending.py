@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import threading
-from typing import TYPE_CHECKING
 
 from mlrepro import (
     capture,
@@ -20,6 +19,7 @@ from mlrepro import (
     trash,
     worktree,
 )
+from mlrepro.dataclass import TYPE_CHECKING
 from mlrepro.errors import MlreproError, StoreError
 from mlrepro.parallel import Crew
 from mlrepro.receipts import Receipts

@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import os
-from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 from mlrepro import engine, git, pointer, transfer
+from mlrepro.dataclass import TYPE_CHECKING, dataclass
 from mlrepro.errors import MlreproError, PointerError
 from mlrepro.patterns import folders_above
 from mlrepro.safepath import quoted

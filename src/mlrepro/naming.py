@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import os
-from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
 
 from mlrepro import capture, fitness, git, outputs, patterns, remote
 from mlrepro.capture import Target
+from mlrepro.dataclass import TYPE_CHECKING, dataclass, field
 from mlrepro.errors import MlreproError, PathError, RepositoryError
 from mlrepro.safepath import quoted
 

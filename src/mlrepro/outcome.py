@@ -6,12 +6,13 @@ import json
 import os
 import re
 from collections.abc import Callable
-from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
 
 from mlrepro import redaction
+from mlrepro.dataclass import TYPE_CHECKING, dataclass, field
 
 if TYPE_CHECKING:
+    from typing import Any
+
     from mlrepro.errors import MlreproError
     from mlrepro.project import Project
 

@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import os
-from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
 
 from mlrepro import git, plainfile, pointer, remote
+from mlrepro.dataclass import TYPE_CHECKING, dataclass, field
 from mlrepro.errors import MlreproError, PathError, PointerError, PointerUnknown
 from mlrepro.pointer import Out
 from mlrepro.safepath import quoted

@@ -8,9 +8,9 @@ import re
 import shutil
 import signal
 import sys
-from typing import TYPE_CHECKING
 
 from mlrepro import process, terminal
+from mlrepro.dataclass import TYPE_CHECKING
 from mlrepro.errors import MlreproError
 
 if TYPE_CHECKING:

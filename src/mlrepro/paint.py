@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import re
-from typing import TYPE_CHECKING
 
+from mlrepro.dataclass import TYPE_CHECKING
 from mlrepro.terminal import BOLD, DIM, GREEN, RED, YELLOW
 
 if TYPE_CHECKING:

@@ -4,10 +4,14 @@ from __future__ import annotations
 
 import os
 import threading
-from collections.abc import Callable, Iterator, Sequence
-from typing import TypeVar
 
-Item = TypeVar("Item")
+from mlrepro.dataclass import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Sequence
+    from typing import TypeVar
+
+    Item = TypeVar("Item")
 
 _MOST = 8  # more threads than this gain nothing on one disk, and each holds buffers
 _DONE = object()

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import io
-from dataclasses import dataclass
 from importlib.util import find_spec
 from typing import Any
 
@@ -12,6 +11,7 @@ import typer
 
 import mlrepro
 from mlrepro.call import Call
+from mlrepro.dataclass import dataclass
 from mlrepro.errors import UsageError
 from mlrepro.flags import group_callback, with_flags
 from mlrepro.outcome import EXIT_INTERRUPTED

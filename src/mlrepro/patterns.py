@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import fnmatch
 import os
-from typing import TYPE_CHECKING
 
 from mlrepro import literal, plainfile
+from mlrepro.dataclass import TYPE_CHECKING
 from mlrepro.errors import PathError
 
 if TYPE_CHECKING:

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import os
-from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
 
 from mlrepro import (
     capture,
@@ -18,6 +16,7 @@ from mlrepro import (
     wording,
     worktree,
 )
+from mlrepro.dataclass import TYPE_CHECKING, dataclass, field
 from mlrepro.errors import MlreproError
 
 if TYPE_CHECKING:

@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import os
 from array import array
-from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
 
 from mlrepro import executable, folder, index, legacy, transfer
+from mlrepro.dataclass import TYPE_CHECKING, dataclass, field
 from mlrepro.errors import Refused
 from mlrepro.restoring import Restore
 from mlrepro.safepath import quoted

@@ -5,9 +5,9 @@ from __future__ import annotations
 import errno
 import os
 import stat
-from dataclasses import dataclass, field
 
 from mlrepro.anchor import Anchor
+from mlrepro.dataclass import dataclass, field
 from mlrepro.durable import discard, sync_dirs, take_name
 from mlrepro.errors import MlreproError, PathError, StoreError
 from mlrepro.hashing import stat_key

@@ -8,9 +8,8 @@ says of a folder is continued in its listing; those names of ``listing`` are giv
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
-
 from mlrepro import scalar
+from mlrepro.dataclass import dataclass, field
 from mlrepro.errors import PointerError, PointerUnknown
 from mlrepro.listing import (
     MAX_LISTING_BYTES,

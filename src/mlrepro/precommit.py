@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import os
-from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
 
 from mlrepro import (
     capture,
@@ -20,6 +18,7 @@ from mlrepro import (
     transfer,
     worktree,
 )
+from mlrepro.dataclass import TYPE_CHECKING, dataclass, field
 from mlrepro.errors import MlreproError, StoreError
 from mlrepro.result import HookResult, Options
 

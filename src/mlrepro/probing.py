@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable
-from typing import TYPE_CHECKING
 
+from mlrepro.dataclass import TYPE_CHECKING
 from mlrepro.errors import StoreError
 from mlrepro.store import store_error
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import os
 import subprocess
-from typing import TYPE_CHECKING
 
+from mlrepro.dataclass import TYPE_CHECKING
 from mlrepro.errors import MlreproError, ProcessError
 
 if TYPE_CHECKING:

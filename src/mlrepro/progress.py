@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import threading
-from typing import TYPE_CHECKING, TextIO
 
 from mlrepro import redaction
+from mlrepro.dataclass import TYPE_CHECKING
 from mlrepro.result import Reporter
 from mlrepro.terminal import is_lively, visible, write
 
 if TYPE_CHECKING:
     from types import TracebackType
+    from typing import TextIO
 
     from mlrepro.bar import Bar
 

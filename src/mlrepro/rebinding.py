@@ -6,9 +6,9 @@ import ast
 import json
 import os
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
 
 from mlrepro import config
+from mlrepro.dataclass import dataclass
 from mlrepro.errors import ConfigError
 
 NAME = "BLOB_STORE"

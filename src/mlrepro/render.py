@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
-
 from mlrepro import render_diff, render_history, render_store
 from mlrepro.amounts import many, size
+from mlrepro.dataclass import TYPE_CHECKING
 from mlrepro.layout import Paths, hint, short, table
 from mlrepro.terminal import visible
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
+    from typing import Any
 
     from mlrepro.outcome import Show
     from mlrepro.result import Options

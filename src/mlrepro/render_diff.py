@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import json
-from typing import TYPE_CHECKING, Any
 
 from mlrepro.amounts import many, size
+from mlrepro.dataclass import TYPE_CHECKING
 from mlrepro.excerpt import excerpts
 from mlrepro.layout import Paths, short, table
 from mlrepro.render_history import grown, value_text
@@ -13,6 +13,7 @@ from mlrepro.terminal import visible
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
+    from typing import Any
 
 NAMES = 5  # names shown of each kind, of the files of a folder, of keys, of tensors
 ROWS = 5  # changed rows shown

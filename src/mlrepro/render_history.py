@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import json
-from typing import TYPE_CHECKING, Any
 
 from mlrepro.amounts import many, size
+from mlrepro.dataclass import TYPE_CHECKING
 from mlrepro.layout import Paths, hint, short, table
 from mlrepro.terminal import visible
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+    from typing import Any
 
 MAX_WIDTH = 200  # characters of one value
 

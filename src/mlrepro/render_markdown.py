@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import re
-from typing import TYPE_CHECKING, Any
 
 from mlrepro import render_diff as plain
+from mlrepro.dataclass import TYPE_CHECKING
 from mlrepro.layout import Paths
 from mlrepro.render_history import value_text
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
+    from typing import Any
 
 MOST = 50  # rows of one table: a comment on GitHub holds 65,536 characters
 MOST_INSIDE = 20  # paths whose inside is told

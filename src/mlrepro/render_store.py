@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
-
 from mlrepro.amounts import many, size
+from mlrepro.dataclass import TYPE_CHECKING
 from mlrepro.layout import Paths, hint, short, table
 from mlrepro.terminal import visible
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
+    from typing import Any
 
 MOST_ROWS = 40
 

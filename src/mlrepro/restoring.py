@@ -7,10 +7,9 @@ import os
 import threading
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass, field
-from typing import NamedTuple
 
 from mlrepro.anchor import Anchor
+from mlrepro.dataclass import dataclass, field
 from mlrepro.durable import discard, flush, free_bytes, sync_dirs, sync_files
 from mlrepro.errors import MlreproError, StoreError
 from mlrepro.hashing import in_turn, stat_key
@@ -40,7 +39,8 @@ _TICK_NS = 12_000_000
 _SETTLED_NS = 30_000_000
 
 
-class Restore(NamedTuple):
+@dataclass(slots=True)
+class Restore:
     """One file to bring back.
 
     ``dest``: absolute path; ``size``: bytes, where known; ``expect``: the stat (or size, mtime_ns,
@@ -54,7 +54,8 @@ class Restore(NamedTuple):
     expect: os.stat_result | tuple[int, ...] | None = None
 
 
-class Restored(NamedTuple):
+@dataclass(slots=True)
+class Restored:
     """A file that is in place: its stat, and since when (epoch ns) any write to it would show.
 
     Where it has been written to already, ``stat`` is not the file's and ``began_ns`` is 0.
@@ -81,7 +82,8 @@ class RestoreReport:
     recovered: list[str] = field(default_factory=list)
 
 
-class _Staged(NamedTuple):
+@dataclass(slots=True)
+class _Staged:
     item: Restore
     temp: str
     stat: os.stat_result
@@ -273,7 +275,7 @@ class _Restorer:
             finally:
                 self.report.corrupt += bad
         if other_size:
-            return self._fill(item._replace(size=None), fd)
+            return self._fill(Restore(item.oid, item.dest, None, item.isexec, item.expect), fd)
         if problem is None:
             self.report.missing.append(item)
         else:

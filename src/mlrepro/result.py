@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
-
+from mlrepro.dataclass import TYPE_CHECKING, dataclass, field
 from mlrepro.errors import MlreproError, UsageError
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
+    from typing import Any
 
 _LANES = {"": "", "auto": "", "dvc": "dvc"}
 

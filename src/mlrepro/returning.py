@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-from typing import TYPE_CHECKING
-
 from mlrepro import (
     durable,
     engine,
@@ -18,6 +15,7 @@ from mlrepro import (
     remote,
     transfer,
 )
+from mlrepro.dataclass import TYPE_CHECKING, replace
 from mlrepro.errors import PathError, Refused
 from mlrepro.safepath import quoted
 

@@ -5,11 +5,10 @@ from __future__ import annotations
 import os
 import stat
 from abc import ABC, abstractmethod
-from dataclasses import dataclass
 from functools import cached_property
-from typing import TYPE_CHECKING
 
 from mlrepro import git, index, outputs, transfer, worktree
+from mlrepro.dataclass import TYPE_CHECKING, dataclass
 from mlrepro.errors import MlreproError, PathError
 
 if TYPE_CHECKING:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import shutil
 from collections.abc import Iterator
-from typing import TYPE_CHECKING
 
 from mlrepro import (
     config,
@@ -19,6 +18,7 @@ from mlrepro import (
     storeurl,
     transfer,
 )
+from mlrepro.dataclass import TYPE_CHECKING
 from mlrepro.errors import MlreproError, StoreError
 from mlrepro.finding import Finding
 

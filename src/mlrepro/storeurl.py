@@ -5,10 +5,10 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
 from urllib.parse import unquote
 
 from mlrepro import dvcini, redaction
+from mlrepro.dataclass import dataclass, field
 from mlrepro.errors import ConfigError, UsageError
 
 SCHEMES = (

@@ -7,8 +7,8 @@ import threading
 from collections.abc import Callable, Sequence
 from hashlib import md5
 from queue import SimpleQueue
-from typing import NamedTuple
 
+from mlrepro.dataclass import dataclass
 from mlrepro.durable import write_all
 from mlrepro.errors import MlreproError
 from mlrepro.kernel import begin_writeback
@@ -26,7 +26,8 @@ class Moved(Exception):
     """Raised inside a read when the file is seen to have changed: this try is in vain."""
 
 
-class Sink(NamedTuple):
+@dataclass(slots=True)
+class Sink:
     """An open file that a stream is copied to, and what an OSError in writing it means."""
 
     fd: int

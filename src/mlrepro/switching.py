@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import os
-from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 from mlrepro import dvcconfig, ignore, rebinding, remote
 from mlrepro.config import CONFIG_FILE
+from mlrepro.dataclass import TYPE_CHECKING, dataclass
 from mlrepro.errors import ConfigError, MlreproError
 from mlrepro.scaffold import Scaffold
 

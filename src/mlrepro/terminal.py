@@ -6,10 +6,12 @@ import contextlib
 import os
 import sys
 import unicodedata
-from typing import TYPE_CHECKING, TextIO
+
+from mlrepro.dataclass import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
+    from typing import TextIO
 
 RED, GREEN, YELLOW, BOLD, DIM = "31", "32", "33", "1", "2"
 

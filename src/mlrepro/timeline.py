@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import os
-from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 from mlrepro import git, history, outputs, pointer, process
+from mlrepro.dataclass import TYPE_CHECKING, dataclass
 from mlrepro.errors import MlreproError
 
 if TYPE_CHECKING:

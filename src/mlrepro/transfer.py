@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import os
 import stat
-from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
 
 from mlrepro import debts, engine, pointer, remote
+from mlrepro.dataclass import TYPE_CHECKING, dataclass, field
 from mlrepro.errors import BlobCorrupt, BlobMissing, MlreproError, StoreError
 from mlrepro.receipts import Receipts
 

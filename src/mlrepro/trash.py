@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import os
 import time
-from typing import TYPE_CHECKING
 
+from mlrepro.dataclass import TYPE_CHECKING
 from mlrepro.durable import make_folders, sync_dirs, take_name
 from mlrepro.store import Store
 

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import posixpath
 import re
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
 
 from mlrepro import values
+from mlrepro.dataclass import TYPE_CHECKING, dataclass
 from mlrepro.errors import MlreproError
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
+    from typing import Any
 
     from mlrepro.sides import Side
 

@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import datetime as dt
 import os
-from dataclasses import dataclass, field
 from math import isfinite
 from pathlib import PurePosixPath
-from typing import TYPE_CHECKING, Any, NoReturn
 
+from mlrepro.dataclass import TYPE_CHECKING, dataclass, field
 from mlrepro.errors import ConfigError, MlreproError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
+    from typing import Any, NoReturn
 
 MAX_BYTES = 1 << 20
 MAX_VALUES = 10_000  # of one file, so that a config stays something a person can read

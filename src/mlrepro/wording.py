@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import os
-from dataclasses import replace
-from typing import TYPE_CHECKING
 
 from mlrepro import durable, plainfile, pointer
+from mlrepro.dataclass import TYPE_CHECKING, replace
 from mlrepro.errors import PointerUnknown
 
 if TYPE_CHECKING:

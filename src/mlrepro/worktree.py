@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import os
 import stat as stat_module
-from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 from mlrepro import dvcignore, engine, folder, index, legacy, plainfile, pointer
+from mlrepro.dataclass import TYPE_CHECKING, dataclass
 from mlrepro.errors import MlreproError, PathError
 
 if TYPE_CHECKING:

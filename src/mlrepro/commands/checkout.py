@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import os
 import re
-from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any
 
 from mlrepro import (
     beside,
@@ -20,12 +18,15 @@ from mlrepro import (
     threeway,
     transfer,
 )
+from mlrepro.dataclass import TYPE_CHECKING, dataclass, replace
 from mlrepro.errors import MlreproError, ProcessError, Refused
 from mlrepro.result import Options, Result
 
 _NAMED = re.compile(r"'(.+)' (?:not uptodate|would be)|overwritten by checkout:\n\t(.+)")
 
 if TYPE_CHECKING:
+    from typing import Any
+
     from mlrepro.materialize import Brought
     from mlrepro.outputs import Tracked
     from mlrepro.project import Project

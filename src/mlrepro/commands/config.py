@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
-
 from mlrepro import git, sides, valuefiles, values
+from mlrepro.dataclass import TYPE_CHECKING, dataclass
 from mlrepro.result import Options, Result
 
 if TYPE_CHECKING:
+    from typing import Any
+
     from mlrepro.project import Project
     from mlrepro.values import Unread, Value
 

@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import os
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
 
 from mlrepro import comparing, git, inside, naming, remote, revisions, sides, valuefiles, values
+from mlrepro.dataclass import TYPE_CHECKING, dataclass
 from mlrepro.errors import MlreproError
 from mlrepro.result import Options, Result
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
+    from typing import Any
 
     from mlrepro.comparing import CodeChange, DataChange
     from mlrepro.project import Project

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
-
 from mlrepro import checkup, leaks, naming, storecheck
+from mlrepro.dataclass import TYPE_CHECKING, dataclass
 from mlrepro.errors import MlreproError
 from mlrepro.result import Options, Result
 
 if TYPE_CHECKING:
+    from typing import Any
+
     from mlrepro.finding import Finding
     from mlrepro.project import Project
 

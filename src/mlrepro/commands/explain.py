@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import os
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
 
 from mlrepro import install, unchanged
+from mlrepro.dataclass import TYPE_CHECKING, dataclass
 from mlrepro.result import Options, Result
 
 if TYPE_CHECKING:
+    from typing import Any
+
     from mlrepro.project import Project
 
 DOES = {

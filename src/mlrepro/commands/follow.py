@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import os
-from typing import TYPE_CHECKING
 
 from mlrepro import damage, git, index, leaving, materialize, outputs, remote, threeway
 from mlrepro.amounts import many
+from mlrepro.dataclass import TYPE_CHECKING
 from mlrepro.errors import MlreproError
 from mlrepro.result import HookResult, Options
 

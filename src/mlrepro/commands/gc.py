@@ -4,16 +4,16 @@ from __future__ import annotations
 
 import contextlib
 import os
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
 
 from mlrepro import clones, collecting, durable, naming, proof, remote, trash
 from mlrepro.amounts import many
+from mlrepro.dataclass import TYPE_CHECKING, dataclass
 from mlrepro.errors import Refused
 from mlrepro.result import Options, Result
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+    from typing import Any
 
     from mlrepro.collecting import Blob
     from mlrepro.project import Project

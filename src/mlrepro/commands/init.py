@@ -5,8 +5,6 @@ from __future__ import annotations
 import importlib.util
 import os
 import sys
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
 
 from mlrepro import (
     config,
@@ -22,12 +20,15 @@ from mlrepro import (
     remote,
     setting,
 )
+from mlrepro.dataclass import TYPE_CHECKING, dataclass
 from mlrepro.errors import ConfigError, ProcessError, StoreError, UsageError
 from mlrepro.result import Options, Result
 from mlrepro.scaffold import SETTINGS, Scaffold, in_the_way
 from mlrepro.store import Store
 
 if TYPE_CHECKING:
+    from typing import Any
+
     from mlrepro.project import Project
     from mlrepro.remote import Remote
 

@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import os
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
 
 from mlrepro import git, naming, outputs, timeline
+from mlrepro.dataclass import TYPE_CHECKING, dataclass
 from mlrepro.errors import PathError
 from mlrepro.result import Options, Result
 from mlrepro.safepath import quoted
 
 if TYPE_CHECKING:
+    from typing import Any
+
     from mlrepro.project import Project
     from mlrepro.timeline import Version
 

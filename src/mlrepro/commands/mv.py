@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import os
 import time
-from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any
 
 from mlrepro import (
     capture,
@@ -21,11 +19,14 @@ from mlrepro import (
     pointer,
     worktree,
 )
+from mlrepro.dataclass import TYPE_CHECKING, dataclass, replace
 from mlrepro.errors import PathError, Refused
 from mlrepro.result import Options, Result
 from mlrepro.safepath import quoted
 
 if TYPE_CHECKING:
+    from typing import Any
+
     from mlrepro.outputs import Tracked
     from mlrepro.project import Project
 

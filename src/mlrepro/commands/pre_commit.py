@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 from mlrepro import precommit
+from mlrepro.dataclass import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from mlrepro.project import Project

@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import os
-from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 from mlrepro import damage, git, history, remote, transfer
 from mlrepro.amounts import many
+from mlrepro.dataclass import TYPE_CHECKING, dataclass
 from mlrepro.errors import BlobMissing, MlreproError, ProcessError, StoreError
 from mlrepro.result import HookResult, Options
 

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import os
-from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any
 
 from mlrepro import (
     damage,
@@ -17,10 +15,12 @@ from mlrepro import (
     returning,
     threeway,
 )
+from mlrepro.dataclass import TYPE_CHECKING, dataclass, replace
 from mlrepro.result import Options, Result
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+    from typing import Any
 
     from mlrepro.errors import MlreproError
     from mlrepro.materialize import Brought

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import os
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
 
 from mlrepro import (
     capture,
@@ -19,10 +17,12 @@ from mlrepro import (
     transfer,
     worktree,
 )
+from mlrepro.dataclass import TYPE_CHECKING, dataclass
 from mlrepro.result import Options, Result
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+    from typing import Any
 
     from mlrepro.errors import MlreproError
     from mlrepro.project import Project

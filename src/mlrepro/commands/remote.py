@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
 
 from mlrepro import (
     debts,
@@ -20,11 +18,14 @@ from mlrepro import (
     switching,
     transfer,
 )
+from mlrepro.dataclass import TYPE_CHECKING, dataclass
 from mlrepro.errors import MlreproError, PathError, Refused, StoreError, UsageError
 from mlrepro.result import Options, Result
 from mlrepro.store import Store
 
 if TYPE_CHECKING:
+    from typing import Any
+
     from mlrepro.project import Project
     from mlrepro.remote import Remote
     from mlrepro.storeurl import Address

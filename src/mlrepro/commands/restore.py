@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import os
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
 
 from mlrepro import (
     damage,
@@ -20,12 +18,14 @@ from mlrepro import (
     returning,
     threeway,
 )
+from mlrepro.dataclass import TYPE_CHECKING, dataclass
 from mlrepro.errors import MlreproError, PathError
 from mlrepro.result import Options, Result
 from mlrepro.safepath import quoted
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+    from typing import Any
 
     from mlrepro.materialize import Brought
     from mlrepro.outputs import Tracked

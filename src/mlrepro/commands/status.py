@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import os
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
 
 from mlrepro import debts, git, index, naming, outputs, remote, threeway, transfer, worktree
+from mlrepro.dataclass import TYPE_CHECKING, dataclass
 from mlrepro.errors import BlobMissing, MlreproError, Refused
 from mlrepro.receipts import Receipts
 from mlrepro.result import Options, Result
 
 if TYPE_CHECKING:
+    from typing import Any
+
     from mlrepro.gitindex import Entries
     from mlrepro.outputs import Tracked
     from mlrepro.project import Project

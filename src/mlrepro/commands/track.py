@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import os
-from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any
 
 from mlrepro import (
     capture,
@@ -22,11 +20,13 @@ from mlrepro import (
     remote,
     wording,
 )
+from mlrepro.dataclass import TYPE_CHECKING, dataclass, replace
 from mlrepro.errors import MlreproError, Refused
 from mlrepro.result import Options, Result
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+    from typing import Any
 
     from mlrepro.capture import Capture, Target
     from mlrepro.ignore import Change

@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
 
 from mlrepro import durable, folder, git, ignore, index, naming, outputs
+from mlrepro.dataclass import TYPE_CHECKING, dataclass
 from mlrepro.errors import MlreproError, PathError, Refused
 from mlrepro.result import Options, Result
 from mlrepro.safepath import quoted
 
 if TYPE_CHECKING:
+    from typing import Any
+
     from mlrepro.outputs import Tracked
     from mlrepro.project import Project
 

@@ -4,16 +4,16 @@ from __future__ import annotations
 
 import os
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
 
 from mlrepro import damage, git, lineage, mending, naming, proof, remote
 from mlrepro.amounts import many
+from mlrepro.dataclass import TYPE_CHECKING, dataclass
 from mlrepro.errors import BlobCorrupt, BlobMissing, MlreproError, PointerError, Refused
 from mlrepro.result import Options, Result
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
+    from typing import Any
 
     from mlrepro.lineage import Lineage
     from mlrepro.project import Project

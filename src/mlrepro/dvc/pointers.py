@@ -6,10 +6,10 @@ import os
 import posixpath
 import re
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
 from typing import Any, NoReturn
 
 from mlrepro import plainfile
+from mlrepro.dataclass import dataclass
 from mlrepro.dvc import bounds
 from mlrepro.dvc.inprocess import calling
 from mlrepro.errors import PointerError

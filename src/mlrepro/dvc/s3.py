@@ -5,12 +5,12 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
 from importlib.util import find_spec
 from typing import Any
 from urllib.parse import urlsplit
 
 from mlrepro import dvcconfig
+from mlrepro.dataclass import dataclass, field
 from mlrepro.errors import ConfigError
 
 # What is understood here of a remote's settings; with any other, DVC's own file system is asked.

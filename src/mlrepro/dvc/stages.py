@@ -5,10 +5,10 @@ from __future__ import annotations
 import os
 import stat
 from collections.abc import Iterable
-from dataclasses import dataclass
 from typing import Any
 
 from mlrepro import durable, plainfile, pointer
+from mlrepro.dataclass import dataclass
 from mlrepro.dvc import pointers
 from mlrepro.dvc.ignoring import left_out
 from mlrepro.dvc.transfer import Blob

@@ -7,9 +7,9 @@ Every reader is bounded, since a model comes from whoever made the commit.
 from __future__ import annotations
 
 import os
-from dataclasses import dataclass, field
 from typing import Any
 
+from mlrepro.dataclass import dataclass, field
 from mlrepro.models.reading import Reader, Tensor, Unreadable
 
 ENDINGS = (

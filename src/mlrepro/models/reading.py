@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import os
-from dataclasses import dataclass
 from typing import Any
+
+from mlrepro.dataclass import dataclass
 
 WINDOW = 1 << 16
 MAX_TENSORS = 100_000

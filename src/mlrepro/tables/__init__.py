@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import os
-from dataclasses import dataclass, field
 from typing import Any
 
+from mlrepro.dataclass import dataclass, field
 from mlrepro.errors import MlreproError
 
 # What is compared, by the end of the name; a text may be packed with gzip.

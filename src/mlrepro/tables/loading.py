@@ -6,9 +6,9 @@ import os
 import re
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
 from typing import Any
 
+from mlrepro.dataclass import dataclass
 from mlrepro.errors import MlreproError
 from mlrepro.tables import LINES, PARQUET, Source, suffix_of, texts
 from mlrepro.tables.texts import Encoding, unreadable

@@ -10,9 +10,9 @@ import sys
 import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
 from typing import IO, TextIO
 
+from mlrepro.dataclass import dataclass
 from mlrepro.errors import MlreproError
 
 CHUNK = 1 << 20
