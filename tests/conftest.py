@@ -101,6 +101,7 @@ def private_machine(
     }
     for name, value in settled.items():
         monkeypatch.setenv(name, value)
+    monkeypatch.chdir(ROOT)  # where another test stood may be gone
     return home
 
 
