@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 import os
 
-from mlrepro import gitindex, gitlock, process
+from mlrepro import gitindex, gitlock, loose, process
 from mlrepro.dataclass import TYPE_CHECKING, dataclass
 from mlrepro.errors import MlreproError, ProcessError, UsageError
 
@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 LITERAL = {"GIT_LITERAL_PATHSPECS": "1", "LC_ALL": "C", "GIT_OPTIONAL_LOCKS": "0"}
 QUIET = "MLREPRO_NO_HOOKS"  # set while we run git ourselves and do what the hooks would
 NULL_OID = "0" * 40
+_FEW = 64  # objects that are looked for as files before git is asked for them
 
 
 @dataclass(frozen=True, slots=True)
@@ -142,8 +143,11 @@ def blobs(project: Project, oids: Iterable[str], limit: int = 64 << 20) -> dict[
     wanted = [name for name in dict.fromkeys(oids) if "\n" not in name]
     if not wanted:
         return {}
+    contents = loose.blobs(_loose(project), wanted, limit) if len(wanted) <= _FEW else {}
+    wanted = [name for name in wanted if name not in contents]
+    if not wanted:
+        return contents
     data = run(project, "cat-file", "--batch", input=os.fsencode("\n".join(wanted)) + b"\n")
-    contents: dict[str, bytes] = {}
     at = 0
     for name in wanted:
         end = data.index(b"\n", at)
@@ -156,6 +160,13 @@ def blobs(project: Project, oids: Iterable[str], limit: int = 64 << 20) -> dict[
             contents[name] = data[at : at + size]
         at += size + 1
     return contents
+
+
+def _loose(project: Project) -> str:
+    """Where loose objects lie, or a folder without any where they may not be what git would say."""
+    if os.path.isdir(os.path.join(project.common_dir, "refs", "replace")):
+        return os.devnull
+    return os.environ.get("GIT_OBJECT_DIRECTORY") or os.path.join(project.common_dir, "objects")
 
 
 def batch(project: Project, oids: Sequence[bytes]) -> bytes:
