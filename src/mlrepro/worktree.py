@@ -234,7 +234,11 @@ def finish_folder(data: Data, plan: FolderPlan, members: dict[str, str]) -> byte
 
 
 def note(entry: index.Entry, data: Data, item: Tracked | None) -> None:
-    """Carry what was found into the record's entry."""
-    entry.hashed(data.oid, data.size, data.stat, data.began_ns)
+    """Carry what was found into the record's entry.
+
+    Where its executable bit is not what the pointer says, a commit has to look at the file again.
+    """
+    same = item is None or data.stat is None or data.isexec == item.out.isexec
+    entry.hashed(data.oid, data.size, data.stat if same else None, data.began_ns)
     if item is not None:
         entry.seen, entry.named = item.seen, item.oid
