@@ -184,6 +184,8 @@ def test_an_alias_is_seen_through(plain: Hooked, alias: str) -> None:
 
 @pytest.mark.parametrize("looked", [False, True], ids=["", "after a status"])
 def test_the_executable_bit_is_part_of_the_commit(plain: Hooked, looked: bool) -> None:
+    plain.stage(content="before\n")
+    plain.commits("-m", "before")
     plain.path("data/x.csv").chmod(0o755)
     for _ in range(2 if looked else 0):  # what the first one sees is too fresh to be believed later
         assert plain.mlrepro("status").exit_code == 1
