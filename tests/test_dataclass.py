@@ -41,6 +41,8 @@ def made(module: Any, **options: bool) -> Callable[..., Any]:
         size: int = 4
         parts: list[int] = module.field(default_factory=list)
         hidden: tuple[int, ...] = module.field(default=(), compare=False, repr=False)
+        named: int = module.field(default=0, kw_only=True)
+        last: int = 0
 
     return Derived
 
@@ -54,7 +56,8 @@ def test_as_the_standard_library_has_it(options: dict[str, bool]) -> None:
             (("a", 5), {}),
             (("a", 5, [1]), {}),
             ((), {"name": "b", "parts": [2], "hidden": (1,)}),
-            (("a",), {"size": 9}),
+            (("a",), {"size": 9, "named": 2}),
+            (("a", 1, [], (), 8), {"named": 2}),
         ]:
             one, other = theirs(*arguments, **named), mine(*arguments, **named)
             assert repr(other).rpartition(".")[2] == repr(one).rpartition(".")[2]
@@ -70,7 +73,7 @@ def test_as_the_standard_library_has_it(options: dict[str, bool]) -> None:
                 with pytest.raises(TypeError, match="unhashable"):
                     hash(other)
         for wrong in [lambda of: of(), lambda of: of("a", name="b"), lambda of: of("a", other=1),
-                      lambda of: of(1, 2, 3, 4, 5)]:  # fmt: skip
+                      lambda of: of(1, 2, 3, 4, 5, 6)]:  # fmt: skip
             for of in (theirs, mine):
                 with pytest.raises(TypeError):
                     wrong(of)

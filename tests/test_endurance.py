@@ -185,7 +185,7 @@ def test_a_worktree_that_fills_up(tmp_path: Path, small_disk: Path) -> None:
 saved = save_files(paths, cache, store).saved
 disk = root / "disk"
 items = [Restore(one.oid, str(disk / os.path.basename(one.path)), 1) for one in saved]
-items[0] = items[0]._replace(expect=os.stat(disk / "0000"))
+items[0].expect = os.stat(disk / "0000")
 told(lambda: restore_files(items, [cache], str(disk / "staging"), str(disk)))
 told(lambda: len(restore_files(items[:2], [cache], str(disk / "staging"), str(disk)).restored))
 """

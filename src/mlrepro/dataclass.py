@@ -7,7 +7,7 @@ from __future__ import annotations
 # would spend a third of its time on that. Here nothing is compiled until a class has been made use
 # of so often that it pays, and then one method: a first `__init__` goes through the fields.
 # For whoever reads and for mypy these are the names of `dataclasses`, with the part of their
-# meaning that is used here: order, init=False, kw_only, InitVar and __post_init__ are not.
+# meaning that is used here: order, init=False, InitVar and __post_init__ are not.
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -25,11 +25,15 @@ else:
     class Field:
         """What is known of one field: its name, where its default comes from, what looks at it."""
 
-        __slots__ = ("compare", "default", "default_factory", "name", "repr")
+        __slots__ = ("compare", "default", "default_factory", "kw_only", "name", "repr")
 
-        def __init__(self, default, default_factory=_MISSING, compare=True, repr=True):
+        def __init__(self, default, default_factory=_MISSING, **options):
             self.name, self.default, self.default_factory = "", default, default_factory
-            self.compare, self.repr = compare, repr
+            self.compare = options.pop("compare", True)
+            self.repr = options.pop("repr", True)
+            self.kw_only = options.pop("kw_only", False)
+            if options:
+                raise TypeError(f"not known here: {', '.join(options)}")
 
         def value(self, owner):
             """The default; raises TypeError where there is none."""
@@ -39,9 +43,9 @@ else:
                 raise TypeError(f"{owner.__name__}() needs an argument: {self.name!r}")
             return self.default_factory()
 
-    def field(*, default=_MISSING, default_factory=_MISSING, compare=True, repr=True):
-        """A field whose default is made for each instance anew, or that comparisons leave out."""
-        return Field(default, default_factory, compare, repr)
+    def field(*, default=_MISSING, default_factory=_MISSING, **options):
+        """A field with a default made anew each time, or with compare, repr or kw_only."""
+        return Field(default, default_factory, **options)
 
     def fields(of):
         """The fields of a data class or of an instance, in order."""
@@ -75,8 +79,8 @@ else:
                 else:
                     setattr(cls, name, default.default)
         found.update(own)
-        body = {"__data_fields__": found, "__match_args__": tuple(found), "__repr__": _repr,
-                "__init__": _first_init(found, frozen), "__eq__": _eq}  # fmt: skip
+        body = {"__data_fields__": found, "__match_args__": tuple(_in_place(found)), "__eq__": _eq,
+                "__init__": _first_init(found, frozen), "__repr__": _repr}  # fmt: skip
         body["__hash__"] = _hash if frozen else None
         if frozen:
             body["__setattr__"] = body["__delattr__"] = _refuse
@@ -94,9 +98,13 @@ else:
         made.__qualname__ = cls.__qualname__
         return made
 
+    def _in_place(found):
+        """The fields that a constructor takes by their place."""
+        return {name: one for name, one in found.items() if not one.kw_only}
+
     def _first_init(found, frozen):
         """A constructor that needs no compiling; the class gets its own when that pays."""
-        count = 0
+        count, placed = 0, _in_place(found)
 
         def __init__(self, *args, **given):  # noqa: N807
             nonlocal count
@@ -107,14 +115,16 @@ else:
                 )
                 owner.__init__ = _compiled(found, frozen)
             cls = type(self)
-            if len(args) > len(found):
-                raise TypeError(f"{cls.__name__}() takes {len(found)} arguments, not {len(args)}")
-            for name, value in zip(found, args, strict=False):
+            if len(args) > len(placed):
+                raise TypeError(f"{cls.__name__}() takes {len(placed)} arguments, not {len(args)}")
+            done = dict(zip(placed, args, strict=False))
+            for name, value in done.items():
                 if name in given:
                     raise TypeError(f"{cls.__name__}() has two values for {name!r}")
                 _set(self, name, value)
-            for one in list(found.values())[len(args) :]:
-                _set(self, one.name, given.pop(one.name) if one.name in given else one.value(cls))
+            for name, one in found.items():
+                if name not in done:
+                    _set(self, name, given.pop(name) if name in given else one.value(cls))
             if given:
                 raise TypeError(f"{cls.__name__}() has no field {next(iter(given))!r}")
 
@@ -123,7 +133,10 @@ else:
     def _compiled(found, frozen):
         """The constructor as one would write it by hand."""
         known, head, body = {"_set": _set, "_MISSING": _MISSING}, ["self"], []
-        for name, one in found.items():
+        placed = _in_place(found)
+        for name, one in (placed | found).items():
+            if name not in placed and "*" not in head:
+                head.append("*")
             value = name
             if one.default is not _MISSING:
                 known[f"_d_{name}"] = one.default
