@@ -101,8 +101,11 @@ def test_there_on_and_back(
     work: Work, s3: servers.S3, bucket: str, webdav: str, tmp_path: Path
 ) -> None:
     assert codes(move_to_s3(work, s3, bucket)) == []
+    assert work.status_of().clean or work.staged  # nothing is to be asked or sent
+    assert all(file.stored for file in work.status_of().files)
     found = remote(work, "set", webdav)
     assert (codes(found), found.copied.count) == ([], 5)
+    assert all(file.stored for file in work.status_of().files)
     assert work.path(".dvc/config.local").read_text().strip() == ""
     assert "endpointurl" not in work.path(".dvc/config").read_text()
     brought_back(work)

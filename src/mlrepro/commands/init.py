@@ -156,7 +156,7 @@ def _refuse_secret(url: str) -> None:
     if dvcconfig.find_secrets(f"[remote]\nurl = {url}\n".encode()):
         raise ConfigError(
             "The store's URL holds a password, which must not be in a file that git tracks.",
-            "leave it out of the URL; dvc remote modify --local storage … keeps it out of git",
+            "leave it out of the URL; then: mlrepro remote set URL --secret KEY",
             code="secret-in-url",
         )
 

@@ -20,6 +20,7 @@ from mlrepro import (
 )
 from mlrepro.dataclass import TYPE_CHECKING, dataclass
 from mlrepro.errors import MlreproError, PathError, Refused, StoreError, UsageError
+from mlrepro.receipts import Receipts
 from mlrepro.result import Options, Result
 from mlrepro.store import Store
 
@@ -171,24 +172,27 @@ def _set(project: Project, address: Address, options: Options) -> RemoteResult:
             "the secret went from the URL to .dvc/config.local (mode 0600); the shell's history "
             "may still have it, so a new key is safer"
         )
-    moves = bool(old.url) and not _same_place(old.url, address.url)
+    moves = bool(old.url) and not _same_place(old, address)
     extra = {**(about["options"] if not moves else {}), **_kept(project, old, moves)}
     complete = storeurl.Address(
         address.url, {**extra, **address.options}, address.secrets, address.exposed
     )
-    copied, errors, missing = _bring(project, old, complete, options, moves=moves)
+    brought = _bring(project, old, complete, options, moves=moves)
     done = switching.switch(project, name, address, dry_run=options.dry_run)
-    now = _about(project, "set", remote.of(project, os.environ))
+    target = remote.of(project, os.environ)
+    now = _about(project, "set", target)
+    if target.is_network and not options.dry_run:
+        Receipts(project.common_dir, target.place).add(brought.confirmed)
     if options.dry_run:
         now = {**about, "url": address.url, "kind": address.scheme or "folder"}
         now["options"] = dict(address.options)
     return RemoteResult(
-        errors=(*errors, *done.errors),
+        errors=(*brought.errors, *done.errors),
         **now,
         was=old.url if moves else "",
         moved=moves,
-        copied=copied,
-        missing=missing,
+        copied=brought.copied,
+        missing=brought.missing,
         changed=done.changed,
         notes=(*notes, *done.notes),
     )
@@ -210,9 +214,13 @@ def _fit(project: Project, address: Address) -> None:
         raise PathError(f"{place} is not a folder.", "mlrepro remote set PATH", path=place)
 
 
-def _same_place(one: str, other: str) -> bool:
+def _same_place(old: Remote, address: Address) -> bool:
+    """Whether the store in use is the one at ``address``: the same bucket, of the same server."""
+    one, other = old.url, address.url
     if "://" in one or "://" in other:
-        return one.rstrip("/") == other.rstrip("/")
+        server = address.options.get("endpointurl", old.endpoint)
+        same_server = not old.endpoint or server.rstrip("/") == old.endpoint.rstrip("/")
+        return one.rstrip("/") == other.rstrip("/") and same_server
     return os.path.realpath(one) == os.path.realpath(other)
 
 
@@ -225,9 +233,19 @@ def _kept(project: Project, old: Remote, moves: bool) -> dict[str, str]:
     return {key: value for key, value in values.items() if storeurl.is_secret(key)}
 
 
+@dataclass(frozen=True)
+class _Brought:
+    """What a move came to; ``confirmed``: the blobs that the new store was seen to have."""
+
+    copied: Copied
+    errors: Sequence[MlreproError]
+    missing: tuple[tuple[str, str], ...]
+    confirmed: Sequence[str] = ()
+
+
 def _bring(
     project: Project, old: Remote, address: Address, options: Options, *, moves: bool
-) -> tuple[Copied, list[MlreproError], tuple[tuple[str, str], ...]]:
+) -> _Brought:
     """Try the new store out, and copy what history needs.
 
     Raises Refused ``needs-yes`` where something would be in neither store afterwards.
@@ -243,7 +261,8 @@ def _bring(
     missing = tuple((need.path, need.oid) for need in made.lost)
     errors: list[MlreproError] = [transfer.lost(need) for need in made.lost[:MOST_TOLD]]
     if options.dry_run:
-        return Copied(len(made.stored) + len(made.cached), made.bytes), errors, missing
+        amount = Copied(len(made.stored) + len(made.cached), made.bytes)
+        return _Brought(amount, errors, missing)
     if address.scheme:
         settings = {**address.options, **address.secrets, "url": address.url}
         with dvc.session(project.root, {NEXT: settings}):
@@ -265,8 +284,9 @@ def _bring(
             code=first.code,
         )
     errors += list(done.failed.values())[:MOST_TOLD]
-    debts.settle(project, [oid for oid in made.sizes if oid not in done.failed])
-    return Copied(done.count, done.bytes), errors, missing
+    confirmed = [oid for oid in (*made.stored, *made.cached) if oid not in done.failed]
+    debts.settle(project, confirmed)
+    return _Brought(Copied(done.count, done.bytes), errors, missing, confirmed)
 
 
 def _lossy(made: moving.Plan, wrong: StoreError | None) -> Refused:
