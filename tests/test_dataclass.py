@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import subprocess
 import sys
+import threading
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, ClassVar
@@ -81,6 +82,23 @@ def test_as_the_standard_library_has_it(options: dict[str, bool]) -> None:
         one.name for one in dataclasses.fields(theirs)
     ]
     assert mine.__match_args__ == theirs.__match_args__
+
+
+def test_threads_that_are_first_at_once() -> None:
+    for _ in range(50):
+        mine = made(ours, slots=True)
+        start, found = threading.Barrier(4), []
+
+        def work(mine: Any = mine, start: Any = start, found: Any = found) -> None:
+            start.wait()
+            found += [mine("a", size=size) for size in range(40)]
+
+        threads = [threading.Thread(target=work) for _ in range(4)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+        assert sorted(one.size for one in found) == sorted([*range(40)] * 4)
 
 
 def test_what_is_frozen_stays() -> None:

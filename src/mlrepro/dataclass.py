@@ -110,10 +110,9 @@ else:
             nonlocal count
             count += 1
             if count > WORTH_COMPILING:
-                owner = next(
-                    one for one in type(self).__mro__ if one.__dict__.get("__init__") is __init__
-                )
-                owner.__init__ = _compiled(found, frozen)
+                for owner in type(self).__mro__:  # none, where another thread was first
+                    if owner.__dict__.get("__init__") is __init__:
+                        owner.__init__ = _compiled(found, frozen)
             cls = type(self)
             if len(args) > len(placed):
                 raise TypeError(f"{cls.__name__}() takes {len(placed)} arguments, not {len(args)}")
