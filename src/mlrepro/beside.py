@@ -7,6 +7,7 @@ import os
 from mlrepro import (
     durable,
     engine,
+    fetching,
     git,
     ignore,
     outputs,
@@ -110,7 +111,7 @@ def link_data(
     What cannot be linked, and what is executable, is left to be copied.
     """
     needs = [transfer.Need(item.path, item.oid, None, item.pointer) for item in items if item.oid]
-    transfer.fetch(place, target, needs, options, [], to_cache=True)
+    fetching.fetch(place, target, needs, options, [], to_cache=True)
     for item in items:
         blobs, _ = transfer.expand([transfer.Need(item.path, item.oid)], [target.cache])
         files = [need for need in blobs if len(need.oid) == 32]

@@ -7,6 +7,7 @@ import os
 from mlrepro import (
     engine,
     executable,
+    fetching,
     folder,
     index,
     placement,
@@ -134,7 +135,7 @@ def _plan(
         transfer.Need(item.path, item.oid, None if item.out.is_dir else item.out.size, item.pointer)
         for item in wanted
     ]
-    gone = transfer.gather(project, target, needs, options, result.unreachable)
+    gone = fetching.gather(project, target, needs, options, result.unreachable)
     plans = []
     for item in wanted:
         data, entry = found[item.path], record.entry(item.path, item.pointer)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from mlrepro import (
     durable,
     engine,
+    fetching,
     git,
     index,
     leaving,
@@ -121,7 +122,7 @@ def bring_members(
     needs = [
         transfer.Need(f"{then.path}/{n}", oid, None, then.pointer) for n, oid in wanted.items()
     ]
-    lost = transfer.gather(project, target, needs, options, done.unreachable)
+    lost = fetching.gather(project, target, needs, options, done.unreachable)
     if lost:
         done.missing += [need for gone in lost.values() for need in gone]
         return

@@ -1,4 +1,4 @@
-"""Blobs between the cache and the store: what pointers need is put there, or brought from there."""
+"""Blobs between the cache and the store: what pointers come to, and putting that into the store."""
 
 from __future__ import annotations
 
@@ -195,12 +195,12 @@ def fetch_listings(
     if not folders or options.dry_run:
         return []
     try:
-        return _get(project, target, folders, options)
+        return get(project, target, folders, options)
     except StoreError as error:
         return [error]
 
 
-def _get(
+def get(
     project: Project, target: Remote, wanted: Sequence[tuple[str, int | None]], options: Options
 ) -> list[MlreproError]:
     """Bring blobs into the cache; returns why others could not be had than for being nowhere."""
@@ -215,7 +215,7 @@ def _get(
     errors: list[MlreproError] = []
     for error in failed.values():
         if not isinstance(error, BlobMissing):
-            _add(errors, error)
+            add_once(errors, error)
     return errors
 
 
@@ -269,7 +269,7 @@ def _upload(
             result.missing.append(need)
         else:
             result.owed.append(need)
-            _add(result.errors, why)
+            add_once(result.errors, why)
     if known is not None:
         known.add(confirmed)
         known.retract(list(failed))
@@ -277,7 +277,7 @@ def _upload(
     debts.owe(project, [need.oid for need in result.owed])
 
 
-def _add(errors: list[MlreproError], error: MlreproError) -> None:
+def add_once(errors: list[MlreproError], error: MlreproError) -> None:
     """Add an error, unless it is the same news of the whole store again."""
     if error.code.startswith("remote-") and any(one.code == error.code for one in errors):
         return
@@ -291,99 +291,6 @@ def absent(target: Remote, needs: Sequence[Need]) -> list[Need]:
     return lost + [
         need for need in blobs if not any(place.has(need.oid, need.size) for place in places)
     ]
-
-
-def gather(
-    project: Project,
-    target: Remote,
-    needs: Sequence[Need],
-    options: Options,
-    errors: list[MlreproError],
-) -> dict[str, list[Need]]:
-    """Fetch what these paths need, but in a dry run; what is nowhere, by the path that needs it.
-
-    Why the store could not be asked is added to ``errors``.
-    """
-    wrong = remote.problem(project, target)
-    errors += [wrong] if wrong is not None else []
-    if not options.dry_run:
-        nowhere = fetch(project, target, needs, options, errors)
-    else:
-        nowhere = absent(target, needs) if target.store is not None else []
-    lost: dict[str, list[Need]] = {}
-    paths = {need.path for need in needs}
-    for need in nowhere:
-        path = need.path
-        while path not in paths:
-            path = os.path.dirname(path)
-        lost.setdefault(path, []).append(need)
-    return lost
-
-
-def fetch(
-    project: Project,
-    target: Remote,
-    needs: Sequence[Need],
-    options: Options,
-    errors: list[MlreproError],
-    *,
-    to_cache: bool = False,
-) -> list[Need]:
-    """Bring every blob that is needed within reach; returns those that are nowhere.
-
-    Why a network store could not be asked is added to ``errors``; what the cache has is served.
-    From a store on another disk, or from a network store, they come into the cache, checked as they
-    arrive. A store beside the cache is read by what puts them in place, and the cache gets a link
-    once the bytes were found right; ``to_cache``: all are read, and linked, at once.
-    """
-    cache, store = target.cache, target.store
-    if store is not None and remote.problem(project, target) is not None:
-        store = None
-    if store is None or options.lane == "dvc":
-        if target.is_network or store is not None:
-            for error in _download(project, target, needs, options):
-                _add(errors, error)
-        blobs, lost = expand(needs, [cache])
-        return lost + [need for need in blobs if not cache.has(need.oid, need.size)]
-    remote.register(project, store)
-    cache.create()
-    cache.sweep()
-    blobs, lost = expand(needs, [cache, store])
-    missing, to_copy = list(lost), []
-    to_cache = to_cache or os.stat(store.root).st_dev != os.stat(cache.root).st_dev
-    for need in blobs:
-        if cache.has(need.oid, need.size):
-            continue
-        found = store.find(need.oid, need.size)
-        if found is None and store.stat(need.oid) is None:
-            missing.append(need)
-        elif to_cache or found is None or need.oid.endswith(".dir"):
-            to_copy.append(need)  # not a file at all: it is set aside, and told to be missing
-        elif found[0] != store.path(need.oid):
-            to_copy.append(need)
-    if to_copy:
-        report = engine.copy_blobs(
-            [(need.oid, need.size) for need in to_copy], store, cache,
-            jobs=options.jobs, reporter=options.reporter,
-        )  # fmt: skip
-        bad = {*report.missing, *report.corrupt}
-        missing += [need for need in to_copy if need.oid in bad]
-        errors += [error for _, error in report.failed]
-    return missing
-
-
-def _download(
-    project: Project, target: Remote, needs: Sequence[Need], options: Options
-) -> list[MlreproError]:
-    errors = fetch_listings(project, target, needs, options)
-    blobs, _ = expand(needs, [target.cache])
-    wanted = [(need.oid, need.size) for need in blobs if not target.cache.has(need.oid, need.size)]
-    if not wanted:
-        return errors
-    try:
-        return errors + _get(project, target, wanted, options)
-    except StoreError as error:
-        return [*errors, error]
 
 
 def lost(need: Need, *, author: str = "", date: str = "") -> BlobMissing:
