@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import os
 import shutil
+import subprocess
+import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -294,3 +297,28 @@ def test_the_command_line(work: Work, tmp_path: Path) -> None:
     run = work.mlrepro("remote", "set", "--json", "x", "--region", "r")
     assert (run.exit_code, run.json["errors"][0]["code"]) == (2, "usage")
     assert work.mlrepro("remote", "show", "x").exit_code == 2
+
+
+@pytest.mark.slow
+def test_killed_while_it_copies(work: Work, tmp_path: Path) -> None:
+    """The old store stays the one in use, and the same command goes on from there."""
+    for number in range(600):
+        work.write(f"data/more/{number}", os.urandom(4096))
+    work.track("data/more")
+    needed, new = everything(work.store), tmp_path / "new"
+    started = subprocess.Popen(
+        [sys.executable, "-m", "mlrepro", "remote", "set", str(new)],
+        cwd=work.root, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
+    )  # fmt: skip
+    while started.poll() is None and not (new / ".mlrepro/tmp").is_dir():
+        time.sleep(0.001)
+    time.sleep(0.05)
+    started.kill()
+    started.wait()
+    assert remote(work).exit_code == 0
+    work.forget()
+    shutil.rmtree(work.path("data/more"))
+    assert work.pull().restored == ("data/more",)
+    assert codes(remote(work, "set", str(new))) == []
+    assert everything(new) == needed == everything(work.store)
+    assert remote(work).url == str(new)
