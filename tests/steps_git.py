@@ -146,7 +146,6 @@ class GitSteps(Steps):
         if len(self._bases(clone, name)) != 1:
             return False
         head = clone.head
-        picked = clone.subjects(f"{name}..HEAD")
         made: dict[str, list[Snapshot]] = {}
         done = clone.git("rebase", "--quiet", name, check=False)
         for _ in range(20):
@@ -157,14 +156,7 @@ class GitSteps(Steps):
         if clone.head == head:
             clone.observe()
             return None
-        for commit in clone.git("rev-list", "--reverse", f"{name}..HEAD").stdout.split():
-            if commit in self.world.snaps:
-                continue
-            subject = clone.git("log", "-1", "--format=%s", commit).stdout.strip()
-            told = made.get(subject) or self._replayed(clone, commit, picked[subject])
-            clone.is_committed(
-                commit, next((t for t in told if t == clone.pointers(commit)), told[0])
-            )
+        self._note_replayed(clone, made, name, head)
         clone.observe(clone.followed(clone.pointers(), self.world.snaps[head]))
         return None
 
@@ -180,19 +172,28 @@ class GitSteps(Steps):
                 found.append(wanted)
         return found or [{}]
 
+    def _note_replayed(
+        self, clone: Clone, made: dict[str, list[Snapshot]], onto: str = "", left: str = ""
+    ) -> None:
+        """Check the commits that a rebase has made so far, upon ``onto``, of those of ``left``."""
+        room = clone.path(".git/rebase-merge")
+        onto = onto or (room / "onto").read_text().strip()
+        left = left or (room / "orig-head").read_text().strip()
+        originals = clone.subjects(f"{onto}..{left}")
+        for commit in clone.git("rev-list", "--reverse", f"{onto}..HEAD").stdout.split():
+            if commit in self.world.snaps:
+                continue
+            subject = clone.git("log", "-1", "--format=%s", commit).stdout.strip()
+            told = made.get(subject) or self._replayed(clone, commit, originals[subject])
+            now = clone.pointers(commit)
+            clone.is_committed(commit, next((one for one in told if one == now), told[0]))
+
     def _go_on(self, clone: Clone, side: str, made: dict[str, list[Snapshot]], said: str) -> Any:
         """One stop of a rebase: end its conflicts, and continue; or give it up."""
         stopped = clone.git("rev-parse", "REBASE_HEAD").stdout.strip()
         parent = clone.git("rev-parse", f"{stopped}^").stdout.strip()
         snaps = self.world.snaps
-        if clone.head not in snaps:
-            for commit in clone.git(
-                "rev-list", "--reverse", "HEAD", "--not", *snaps
-            ).stdout.split():
-                subject = clone.git("log", "-1", "--format=%s", commit).stdout.strip()
-                again = clone.subjects("ORIG_HEAD").get(subject, [])
-                told = made.get(subject) or self._replayed(clone, commit, again)
-                clone.is_committed(commit, told[0])
+        self._note_replayed(clone, made)
         _, conflicts = self.world.merge(snaps[parent], snaps[clone.head], snaps[stopped])
         if not self._resolve(clone, conflicts, side, said):
             return clone.git("rebase", "--abort")

@@ -240,3 +240,16 @@ def test_going_back_to_an_old_pointer_by_hand(plain: Hooked) -> None:
     assert plain.oid(POINTER, "HEAD") == first
     assert plain.mlrepro("pull").exit_code == 0
     assert plain.is_good(), plain.explain()
+
+
+def test_data_of_a_commit_that_was_taken_back_does_not_come_again(plain: Hooked) -> None:
+    """``git reset`` calls no hook: the data stay, but are not a new edit."""
+    before = plain.oid(POINTER)
+    plain.edit("regretted")
+    plain.commits("--allow-empty", "--message", "regretted")
+    plain.git("reset", "--quiet", "--hard", "HEAD~1")
+    plain.unhooked("commit", "--quiet", "--allow-empty", "--message", "from elsewhere")
+    plain.stage()
+    plain.commits("--message", "readme")
+    assert plain.oid(POINTER, "HEAD") == before
+    assert plain.changed_in() == ["README.md"]

@@ -248,3 +248,31 @@ def test_pending_is_in_order_of_writing(written: list[str]) -> None:
         entry.await_commit(oid, "base")
     last = {oid: at for at, oid in enumerate(written)}
     assert entry.pending.split() == sorted(last, key=last.__getitem__)
+
+
+def test_a_commit_that_was_left_again_for_where_it_began(repo: Repo) -> None:
+    """HEAD was at the base before that commit, after it, and has gone on from there since."""
+    project = places.find(str(repo.root), os.environ)
+    base = repo.commit("base", "--allow-empty")
+    record = index.Record()
+    record.entry("x", "x.dvc").await_commit(A, threeway.present(project))
+    commit_pointer(repo, A)
+    repo.git("reset", "--quiet", "--hard", base)
+    repo.commit("further", "--allow-empty")
+    assert settle(repo, record) == (1, A, "")
+
+
+def test_what_was_committed_before_settles_nothing(repo: Repo) -> None:
+    """The same content as in an earlier commit, tracked anew: it waits for a commit of its own."""
+    project = places.find(str(repo.root), os.environ)
+    base = repo.commit("base", "--allow-empty")
+    commit_pointer(repo, A)
+    repo.git("reset", "--quiet", "--hard", base)
+    for shortened in (False, True):
+        record = index.Record()
+        record.entry("x", "x.dvc").await_commit(A, threeway.present(project))
+        if shortened:
+            log = repo.root / ".git" / "logs" / "HEAD"
+            log.write_text("".join(log.read_text().splitlines(keepends=True)[1:]))
+        repo.commit("further", "--allow-empty")
+        assert settle(repo, record) == (0, "", A)

@@ -273,7 +273,7 @@ def remember(
     target: Remote,
     saved: Sequence[Saved],
     record: index.Record,
-    head: str,
+    base: str,
 ) -> None:
     """Note what was hashed and stored, and what was written for a commit that is yet to come."""
     changed = []
@@ -286,11 +286,11 @@ def remember(
         entry.stored = item.stored
         if item.text is not None:
             entry.seen, entry.named = outputs.git_oid(item.text), data.oid
-            entry.await_commit(data.oid, head)
+            entry.await_commit(data.oid, base)
         elif item.target.item is not None:
             entry.seen, entry.named = item.target.item.seen, item.target.item.oid
             if data.oid != entry.synced:
-                entry.await_commit(data.oid, head)
+                entry.await_commit(data.oid, base)
         changed.append(entry)
     store_id = target.read_id()
     if changed:

@@ -46,10 +46,10 @@ class Entry:
     ``stat_key``; "" for a folder, whose members are in a ``Tree``) was taken, ``began_ns`` when
     that hashing began, ``size`` its bytes. ``synced``: the hash that data and pointer last had in
     common.
-    ``pending``: the hashes that were written into the pointer since, oldest first, for a commit on
-    top of ``base`` that was not seen yet (it may have been refused). ``stored``: that ``oid`` is in
-    the store. ``seen``: the git object of the pointer file when it was last read, ``named``: the
-    hash it named.
+    ``pending``: the hashes that were written into the pointer since, oldest first, for a commit
+    that was not seen yet (it may have been refused); ``base``: where HEAD was before. ``stored``:
+    that ``oid`` is in the store. ``seen``: the git object of the pointer file when it was last
+    read, ``named``: the hash it named.
     """
 
     __slots__ = (
@@ -77,10 +77,13 @@ class Entry:
         self.oid, self.size, self.began_ns = oid, size, began_ns
         self.stat = stat_key(stat) if stat else ""
 
-    def await_commit(self, oid: str, head: str) -> None:
-        """Note that the pointer names ``oid`` now, for a commit that is yet to be made."""
+    def await_commit(self, oid: str, base: str) -> None:
+        """Note that the pointer names ``oid`` now, for a commit that is yet to be made.
+
+        ``base``: where HEAD is before that (see ``threeway.present``).
+        """
         if not self.pending:
-            self.base = head
+            self.base = base
         self.pending = " ".join([*(one for one in self.pending.split() if one != oid), oid])
 
     def in_step(self, oid: str) -> None:

@@ -262,7 +262,7 @@ def _remember(
     """Keep what was learnt, so that the next commit has nothing to look at."""
     from mlrepro import folder
 
-    head = git.head(project)
+    base = threeway.present(project)
     changed = {entry.path: entry for entry in settled}
     for item, data in work.in_step:
         entry = record.entry(item.path, item.pointer)
@@ -275,11 +275,11 @@ def _remember(
             entry.hashed(data.oid, data.size, data.stat, data.began_ns)
             if data.oid == item.oid and entry.synced != item.oid:
                 if item.pointer in found.changed:
-                    entry.await_commit(item.oid, head)
+                    entry.await_commit(item.oid, base)
                 else:
                     entry.in_step(item.oid)
         changed[item.path] = entry
     store_id = target.read_id()
     cleared = found.cleared if not errors else []
     index.save(project.state_dir, changed.values(), store_id=store_id, cleared=cleared)
-    capture.remember(project, target, done.saved, record, head)
+    capture.remember(project, target, done.saved, record, base)

@@ -14,6 +14,7 @@ from mlrepro import (
     plainfile,
     pointer,
     remote,
+    threeway,
     transfer,
 )
 from mlrepro.dataclass import TYPE_CHECKING, replace
@@ -148,7 +149,7 @@ def bring_members(
     _rewrite(project, item)
     entry = record.entry(item.path, item.pointer)
     entry.named = out.oid
-    entry.await_commit(out.oid, git.head(project))
+    entry.await_commit(out.oid, threeway.present(project))
     index.save(project.state_dir, [entry])
 
 

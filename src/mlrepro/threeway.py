@@ -113,21 +113,49 @@ def _made(
     return done
 
 
-def _reflog_since(project: Project, bases: set[str], most: int = 5000) -> list[str]:
-    """What HEAD has been since it was any of ``bases``, newest first, from git's own log of it."""
+def present(project: Project) -> str:
+    """What HEAD is now, and how long git's log of it: what lies behind that came later."""
     try:
-        with open(os.path.join(project.git_dir, "logs", "HEAD"), "rb") as file:
+        size = os.stat(_log_of_head(project)).st_size
+    except OSError:
+        size = 0
+    return f"{git.head(project)} {size}"
+
+
+def _log_of_head(project: Project) -> str:
+    return os.path.join(project.git_dir, "logs", "HEAD")
+
+
+def _reflog_since(project: Project, bases: set[str], most: int = 5000) -> list[str]:
+    """What HEAD has been since it was any of ``bases`` (see ``present``), by git's log of it."""
+    try:
+        with open(_log_of_head(project), "rb") as file:
             file.seek(0, os.SEEK_END)
-            file.seek(max(0, file.tell() - most * 512))
-            lines = file.read().splitlines()[-most:]
+            start = file.seek(max(0, file.tell() - most * 512))
+            data = file.read()
     except OSError:
         return []
-    found: list[str] = []
-    left = {base or git.NULL_OID for base in bases}
-    for line in reversed(lines):
-        before, _, rest = line.partition(b" ")
-        found.append(rest[:40].decode("ascii", "replace"))
-        left.discard(before.decode("ascii", "replace"))
-        if not left:
-            break
-    return list(dict.fromkeys(oid for oid in found if oid.isalnum()))
+    found: dict[str, None] = {}
+    for base in bases:
+        head, _, size = base.partition(" ")
+        at = int(size) - start if size.isdecimal() else -1
+        for line in _lines_since(data, (head or git.NULL_OID).encode(), at)[-most:]:
+            found[line.partition(b" ")[2][:40].decode("ascii", "replace")] = None
+    return [oid for oid in found if oid.isalnum()]
+
+
+def _lines_since(data: bytes, head: bytes, at: int) -> list[bytes]:
+    """The lines of git's log from ``at`` on, where HEAD was ``head``.
+
+    Where that is not so, since git has shortened its log, or the place is not known: those since
+    HEAD was that the last time.
+    """
+    if at >= 0 and (not at or data[at - 1 : at] == b"\n"):
+        rest = data[at:]
+        if not rest or rest.startswith(head):
+            return rest.splitlines()
+    lines = data.splitlines()
+    for place in range(len(lines) - 1, -1, -1):
+        if lines[place].startswith(head):
+            return lines[place:]
+    return lines

@@ -18,6 +18,7 @@ from mlrepro import (
     pipeline,
     precommit,
     remote,
+    threeway,
     wording,
 )
 from mlrepro.dataclass import TYPE_CHECKING, dataclass, replace
@@ -95,7 +96,8 @@ def run(project: Project, paths: Sequence[str], options: Options) -> TrackResult
         pipes = pipeline.refresh(project, target, chosen.pipeline, record, options)
         done.errors += pipes.errors
         _write_and_stage(project, done, written + pipes.written, changes)
-        capture.remember(project, target, [*done.saved, *pipes.saved], record, git.head(project))
+        base = threeway.present(project)
+        capture.remember(project, target, [*done.saved, *pipes.saved], record, base)
     result = _result(done, chosen.errors, changes)
     return replace(result, damaged=damage.tell(target, options))
 
