@@ -37,7 +37,8 @@ def main() -> None:
         tried = 0
         for moment, what in moments:
             try:
-                _look(scene)
+                scene.check_meanwhile()
+                scene.check_recovers()
             except BaseException as error:
                 error.add_note(f"{command}, {moment}: {what}")
                 raise
@@ -79,27 +80,6 @@ def _at_random(scene: Scene, times: int) -> Iterator[tuple[str, str]]:
         if scene.killed_after(after):
             done += 1
             yield "random", f"after {after:.4f} s of {lasts:.4f}"
-
-
-def _look(scene: Scene) -> None:
-    scene.check_meanwhile()
-    code = scene.again()
-    done = _is_committed(scene, code)
-    locks = scene.gits_locks() if code else []
-    if locks:
-        # Git's own rule: who finds the lock of one that was killed is told so, and removes it.
-        assert done or any(str(lock) in scene.said() for lock in locks), scene.said()
-        for lock in locks:
-            lock.unlink()
-        scene.check_meanwhile()
-        code = scene.again()
-        done = _is_committed(scene, code)
-    scene.check_done(0 if done else code)
-
-
-def _is_committed(scene: Scene, code: int) -> bool:
-    """Whether a commit was refused since the one that was killed had been made, and was whole."""
-    return scene.command == "commit" and code == 1 and "nothing to commit" in scene.said()
 
 
 if __name__ == "__main__":

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import errno
 from pathlib import Path
 
 import pytest
 
-from mlrepro import git, gitlock
+from mlrepro import git, gitlock, placing
 from mlrepro.errors import MlreproError
 from working import Work, codes, made, oid_of
 
@@ -98,3 +99,25 @@ def test_a_lock_that_git_left_is_named(work: Work, monkeypatch: pytest.MonkeyPat
     assert not work.track("data/x.csv").errors
     assert work.staged == {"data/x.csv.dvc", "data/.gitignore"}
     assert (work.store / "files/md5" / oid_of("one\n")[:2] / oid_of("one\n")[2:]).is_file()
+
+
+def test_what_could_not_be_removed_is_not_taken_for_removed(
+    work: Work, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    work.write("data/set/a", "one\n")
+    work.track("data/set")
+    work.save()
+    work.write("data/set/b", "two\n")
+    work.track()
+    work.save()
+    work.pull()
+    work.git("checkout", "--quiet", "HEAD~1", "--", "data/set.dvc")
+
+    def read_only(*_: object) -> bool:
+        raise OSError(errno.EROFS, "Read-only file system")
+
+    monkeypatch.setattr(placing, "_take_away", read_only)
+    assert codes(work.pull()) == ["path-denied"] and work.path("data/set/b").exists()
+    monkeypatch.undo()
+    assert work.states() == {"data/set": "modified"}
+    assert work.pull().restored == ("data/set",) and not work.path("data/set/b").exists()

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import os
 import stat
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 
 from mlrepro.dataclass import dataclass, field
-from mlrepro.durable import discard, hard_link
+from mlrepro.durable import discard, free_bytes, hard_link
 from mlrepro.errors import MlreproError, StoreError
 from mlrepro.landing import Landed, Landing, Target
 from mlrepro.parallel import Crew
@@ -61,6 +61,7 @@ def copy_blobs(
     crew = Crew(jobs)
     with Landing([target], check_existing) as landing:
         copier = _Copier(source, landing, crew, reporter, link_shared)
+        copier.check_space(wanted)
         reporter.begin("copy", sum(size or 0 for size in wanted.values()))
         try:
             crew.each(copier.copy, list(wanted.items()))
@@ -84,6 +85,27 @@ class _Copier:
         self.reporter = reporter
         self.link_shared = link_shared
         self.report = CopyReport()
+
+    def check_space(self, wanted: Mapping[str, int | None]) -> None:
+        """Raise StoreError where the target certainly has too little space for what it lacks."""
+        free = free_bytes(self.target.store.root)
+        near = os.stat(self.source.root).st_dev == os.stat(self.target.store.root).st_dev
+        needed = 0
+        for oid in wanted:
+            found = self.source.find(oid)
+            if found is None or (near and (self.link_shared or found[1].st_nlink == 1)):
+                continue  # a link takes no space
+            needed += found[1].st_size
+        if needed > free:
+            there = self.target.store.list_oids()
+            needed -= sum(there[oid] for oid in wanted if oid in there)
+        if needed > free:
+            raise StoreError(
+                f"The folder {self.target.store.root} has {free} bytes free; {needed} are needed.",
+                "Free some space, then run this again",
+                code="store-full",
+                path=self.target.store.root,
+            )
 
     def copy(self, wanted: tuple[str, int | None]) -> None:
         """Bring one blob over, and say what became of it."""

@@ -65,8 +65,10 @@ def write_atomic(path: str, data: bytes, *, mode: int | None = None, durable: bo
         finally:
             os.close(fd)
         os.rename(temp, os.path.join(folder, name))
-    except BaseException:
+    except BaseException as error:
         discard(temp)
+        if isinstance(error, OSError) and (not error.filename or error.filename == temp):
+            error.filename = path
         raise
     if durable:
         sync_dirs([folder])

@@ -197,8 +197,9 @@ def _carry_out(
         result.restored += [plan.item.path for plan in plans if plan.bring or plan.remove]
         return
     in_the_way = {id(plan): _in_the_way(project, plan) for plan in plans}
-    for plan in plans:
-        _remove(project, target, plan, in_the_way[id(plan)], result)
+    stayed = {
+        id(plan): _remove(project, target, plan, in_the_way[id(plan)], result) for plan in plans
+    }
     places = [target.cache] + ([target.store] if target.store is not None else [])
     report = restoring.restore_files(
         every, places, staging(project), project.root,
@@ -216,12 +217,12 @@ def _carry_out(
     done = {one.dest: one for one in report.restored}
     for plan in plans:
         first = set(in_the_way[id(plan)])
-        _remove(
-            project, target, plan, [name for name, _ in plan.remove if name not in first], result
-        )
+        rest = [name for name, _ in plan.remove if name not in first]
+        stays = stayed[id(plan)] + _remove(project, target, plan, rest, result)
         if any(one.dest in done for one in plan.bring) or plan.remove:
             result.restored.append(plan.item.path)
-        whole = all(one.dest in done for one in plan.bring) and not (plan.kept or plan.in_part)
+        whole = not (plan.kept or plan.in_part or stays)
+        whole = whole and all(one.dest in done for one in plan.bring)
         changed.append(placement.after(project, plan, done, whole))
 
 
@@ -256,10 +257,13 @@ def _in_the_way(project: Project, plan: Plan) -> list[str]:
 
 def _remove(
     project: Project, target: Remote, plan: Plan, names: Sequence[str], result: Brought
-) -> None:
-    """Take away members that the new version does not have, if they are still what was saved."""
+) -> int:
+    """Take away members that the new version does not have, if they are still what was saved.
+
+    Returns how many could not be, and are still there.
+    """
     if not names:
-        return
+        return 0
     base, stats = project.absolute(plan.item.path), placement.stats_of(plan.data)
     done = restoring.remove_files(
         [(os.path.join(base, name), stats.get(name)) for name in names],
@@ -273,6 +277,7 @@ def _remove(
         result.errors.append(error)
     for folder_ in {os.path.dirname(path) for path in done.gone}:
         _drop_empty(folder_, base)
+    return len(done.kept) + len(done.failed)
 
 
 def _drop_empty(path: str, base: str) -> None:
