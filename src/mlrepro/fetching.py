@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import os
-from typing import TYPE_CHECKING
 
 from mlrepro import engine, remote, transfer
+from mlrepro.dataclass import TYPE_CHECKING
 from mlrepro.errors import StoreError
 
 if TYPE_CHECKING:
