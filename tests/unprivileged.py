@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import codecs
+import ctypes  # noqa: F401 (a child may find Python's own files closed to it)
+import graphlib  # noqa: F401
 import os
 import shutil
 import sys
@@ -45,6 +48,8 @@ def start(
     work: Callable[[], None], home: Path, user: int = NOBODY, group: int = NOBODY, umask: int = 0o22
 ) -> int:
     """Do ``work`` in a child, as a user without rights where we are root; returns its pid."""
+    for encoding in ("ascii", "latin-1", "utf-8"):
+        codecs.lookup(encoding)  # Python's own files may be closed to them
     child = os.fork()
     if child:
         return child

@@ -31,8 +31,8 @@ class Saved:
     """A file whose content is stored.
 
     ``size``: bytes; ``stat``: the file's, from just before it was hashed, ``began_ns``: when (epoch
-    ns) that began; ``stored_new``: the store (the cache, where no store was given) did not have it;
-    ``bytes_written``: to cache and store together.
+    ns) that began, 0 where a writer was at it; ``stored_new``: the store (the cache, where no store
+    was given) did not have it; ``bytes_written``: to cache and store together.
     """
 
     path: str

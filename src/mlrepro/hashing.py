@@ -9,6 +9,7 @@ import time
 
 from mlrepro.dataclass import TYPE_CHECKING, dataclass, field
 from mlrepro.errors import FileChanging, MlreproError, PathError
+from mlrepro.kernel import has_writer
 from mlrepro.parallel import Crew
 from mlrepro.result import Reporter
 from mlrepro.store import store_error
@@ -27,11 +28,16 @@ _PAUSE = 0.05  # seconds before the second try, doubled each time
 # whole seconds only, up to two seconds ago (FAT).
 _TICK_NS = 25_000_000
 _COARSE_NS = 2_100_000_000
+# One write dates a file when it begins, and takes minutes at most; the pages of a shared memory map
+# are written out, and so dated anew, every half minute.
+_WRITTEN_NS = 120_000_000_000
 
 
 @dataclass(slots=True)
 class Hashed:
-    """A file as it was read: ``stat`` from just before, ``began_ns`` (epoch) when hashing began."""
+    """A file as it was read: ``stat`` from just before, ``began_ns`` (epoch) when hashing began,
+    0 where a writer was at it.
+    """
 
     path: str
     oid: str
@@ -125,9 +131,11 @@ def read_stable(
     Returns what body returned, the file's stat before, and when (epoch ns) reading began. Size,
     times, inode and device have to be equal before and after, and the path has to name the same
     file still; a file written to within the last clock tick is first left to rest, so that any
-    later write shows. Not detectable: a store through a shared memory map whose page was dirty
-    already, and another machine's write that a network file system tells of late; then too the
-    blob is what was read. Raises PathError, FileChanging.
+    later write shows. One that a process has open for writing, and that was changed of late, may
+    be in the midst of one long write, or of a shared memory map whose page was dirty already: when
+    reading began is then 0, so that no record of it is believed. Not detectable: the same in a file
+    of another user's, or on another machine. The blob is what was read in any case. Raises
+    PathError, FileChanging.
     """
     for attempt in range(_TRIES):
         if attempt:
@@ -135,9 +143,11 @@ def read_stable(
         fd, before = open_regular(path)
         try:
             before, began_ns = _rested(fd, before)
+            written = _is_being_written(fd, before)
             outcome = body(fd, before)
             if stat_key(before) == stat_key(os.lstat(path)):
-                return outcome, before, began_ns
+                written = written or _is_being_written(fd, before)
+                return outcome, before, 0 if written else began_ns
         except (Moved, FileNotFoundError):
             continue  # where it is gone for good, the next try says so
         except OSError as error:
@@ -208,6 +218,11 @@ def _rested(fd: int, about: os.stat_result) -> tuple[os.stat_result, int]:
         time.sleep(wait / 1e9)
         about = os.fstat(fd)
     return about, time.time_ns()
+
+
+def _is_being_written(fd: int, about: os.stat_result) -> bool:
+    newest = max(about.st_mtime_ns, about.st_ctime_ns)
+    return time.time_ns() - newest < _WRITTEN_NS and has_writer(fd)
 
 
 def watch(fd: int, before: os.stat_result, crew: Crew) -> Callable[[], None]:

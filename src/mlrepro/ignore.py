@@ -39,6 +39,12 @@ class Change:
         return text + "".join(line + "\n" for line in self.added)
 
 
+def lock(project: Project) -> durable.Lock:
+    """Held from the reading of ignore files to their writing, so that two at once lose no line."""
+    os.makedirs(project.state_dir, exist_ok=True)
+    return durable.Lock(os.path.join(project.state_dir, "ignore.lock"))
+
+
 def rule(name: str) -> str:
     """The rule that names exactly the file or folder ``name`` beside the ignore file."""
     escaped = "".join("\\" + letter if letter in SPECIAL else letter for letter in name)

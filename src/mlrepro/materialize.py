@@ -19,7 +19,7 @@ from mlrepro import (
     worktree,
 )
 from mlrepro.dataclass import TYPE_CHECKING, dataclass, field
-from mlrepro.errors import MlreproError, Refused, RepositoryError
+from mlrepro.errors import MlreproError, Refused, RepositoryError, StoreError
 from mlrepro.patterns import folders_above
 from mlrepro.placement import Plan
 from mlrepro.safepath import quoted
@@ -205,6 +205,12 @@ def _carry_out(
         every, places, staging(project), project.root,
         jobs=options.jobs, reporter=options.reporter,
     )  # fmt: skip
+    if report.unkept and target.store is not None:  # no links here, or another user's store
+        copies = [(oid, None) for oid in report.unkept]
+        try:
+            engine.copy_blobs(copies, target.store, target.cache, jobs=options.jobs)
+        except StoreError:
+            pass  # the data is in place: a cache that is full can do without
     pointers = {one.dest: plan.item.pointer for plan in plans for one in plan.bring}
     for one in report.missing:
         need = transfer.Need(names[one.dest], one.oid, one.size, pointers[one.dest])

@@ -54,7 +54,7 @@ def save(
         plan = worktree.FolderPlan(plan.walk, {}, [*plan.known, *plan.fresh], plan.began_ns)
         oids, certain = {}, False
     to_read = plan.fresh + _unstored(plan, oids, target.cache, store)
-    oids |= _read(project, target, store, to_read, options, done)
+    oids |= worktree.note_read(plan, _read(project, target, store, to_read, options, done))
     if not oids and plan.walk.names:
         raise PathError(
             f"All files of {wanted.path} are left out by .dvcignore.",
@@ -91,8 +91,8 @@ def _read(
     names: Sequence[str],
     options: Options,
     done: Members,
-) -> dict[str, str]:
-    """Save these members: name → hash."""
+) -> dict[str, engine.Saved]:
+    """Save these members; returns each by its name."""
     path = done.data.path
     absolute = {project.absolute(f"{path}/{name}"): name for name in names}
     report = engine.save_files(
@@ -104,7 +104,7 @@ def _read(
     for name, error in report.failed:
         error.path = f"{path}/{absolute[name]}"
         raise error
-    return {absolute[one.path]: one.oid for one in report.saved}
+    return {absolute[one.path]: one for one in report.saved}
 
 
 def _marked(record: index.Record, target: Remote) -> bool:

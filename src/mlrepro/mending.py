@@ -187,20 +187,23 @@ def copies(project: Project, target: Remote, oids: Iterable[str]) -> dict[str, s
     return found
 
 
-def mend(project: Project, target: Remote, oids: Collection[str], options: Options) -> list[str]:
-    """Put good copies of what is missing or bad into the store; returns what is whole since then.
+def mend(
+    project: Project, target: Remote, oids: Collection[str], options: Options
+) -> tuple[list[str], set[str]]:
+    """Put good copies of what is missing or bad into the store; returns what is whole since then,
+    and what was right when it was looked at, as after another process has mended it.
 
     A blob that is bad is set aside, never deleted, and only when it was hashed and found wrong, or
     cannot be read.
     """
     wanted = list(dict.fromkeys(oids))
     if not wanted:
-        return []
+        return [], set()
     store = target.store
     if store is None:
         done = transfer.push(project, target, [transfer.Need("", oid) for oid in wanted], options)
         lost = {need.oid for need in (*done.missing, *done.owed)}
-        return [oid for oid in wanted if oid not in lost]
+        return [oid for oid in wanted if oid not in lost], set()
     right = {oid for oid in wanted if engine.is_right(store, oid)}
     for source in sources(project, target):
         left = [(oid, None) for oid in wanted if not store.has(oid, None)]
@@ -215,7 +218,7 @@ def mend(project: Project, target: Remote, oids: Collection[str], options: Optio
                 raise
             continue  # another's place, gone or closed to us since it was listed
     _from_worktree(project, target, {oid for oid in wanted if not store.has(oid, None)}, options)
-    return [oid for oid in wanted if oid not in right and store.has(oid, None)]
+    return [oid for oid in wanted if oid not in right and store.has(oid, None)], right
 
 
 def _from_worktree(project: Project, target: Remote, wanted: set[str], options: Options) -> None:

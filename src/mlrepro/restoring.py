@@ -71,7 +71,8 @@ class RestoreReport:
     """``missing``: no source has the right bytes; ``kept``: the file there is not as expected, or
     is being written to; ``failed``: could not be put in place, and why; ``corrupt``: oids that were
     found damaged in a source and set aside there; ``recovered``: users' files that a run which was
-    killed left in staging, set aside.
+    killed left in staging, set aside; ``unkept``: blobs of other sources, right, that could not be
+    linked into the cache.
     """
 
     restored: list[Restored] = field(default_factory=list)
@@ -80,6 +81,7 @@ class RestoreReport:
     failed: list[tuple[str, MlreproError]] = field(default_factory=list)
     corrupt: list[str] = field(default_factory=list)
     recovered: list[str] = field(default_factory=list)
+    unkept: list[str] = field(default_factory=list)
 
 
 @dataclass(slots=True)
@@ -288,7 +290,10 @@ class _Restorer:
         if blob.store is cache or blob.legacy:
             return
         try:
-            if cache.link_from(blob.path, blob.oid):
+            if not cache.link_from(blob.path, blob.oid):
+                if cache.stat(blob.oid) is None:
+                    self.report.unkept.append(blob.oid)
+            else:
                 now = os.lstat(cache.path(blob.oid))
                 if (now.st_ino, now.st_dev) != (blob.stat.st_ino, blob.stat.st_dev):
                     discard(cache.path(blob.oid))  # another file has its name since it was read

@@ -8,10 +8,13 @@ import stat as stat_module
 from mlrepro import dvcignore, engine, folder, index, legacy, plainfile, pointer
 from mlrepro.dataclass import TYPE_CHECKING, dataclass
 from mlrepro.errors import MlreproError, PathError
+from mlrepro.hashing import stat_key
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Iterable, Mapping, Sequence
 
+    from mlrepro.engine import Saved
+    from mlrepro.hashing import Hashed
     from mlrepro.outputs import Tracked
     from mlrepro.project import Project
     from mlrepro.result import Options
@@ -171,8 +174,7 @@ def _examine_folder(project: Project, data: Data, options: Options) -> None:
         for path, error in report.failed:
             error.path = f"{data.path}/{absolute[path]}"
             raise error
-        for done in report.saved:
-            members[absolute[done.path]] = done.oid
+        members |= note_read(plan, {absolute[done.path]: done for done in report.saved})
     except MlreproError as error:
         data.error = error
         return
@@ -213,6 +215,23 @@ def plan_folder(project: Project, path: str) -> FolderPlan:
     # What was proven keeps the earlier date: the whole tree is only as old as its oldest hashing.
     # Racy files were read again, so the new date holds for everything that is not proven.
     return FolderPlan(found, known, fresh, began)
+
+
+def note_read(plan: FolderPlan, read: Mapping[str, Saved | Hashed]) -> dict[str, str]:
+    """Keep each member as it was when it was read, which may be after it was listed; their hashes.
+
+    One that a writer was at is not vouched for: it will be read again.
+    """
+    walk, count = plan.walk, folder.NUMBERS
+    for at, name in enumerate(walk.names if read else ()):
+        done = read.get(name)
+        if done is None:
+            continue
+        row = stat_key(done.stat) if done.began_ns else (done.size, *(0,) * (count - 1))
+        walk.numbers[at * count : (at + 1) * count] = folder.packed(list(row))
+        if plan.known.get(name, done.oid) != done.oid:
+            plan.tree = None  # it was proven, and changed since
+    return {name: done.oid for name, done in read.items()}
 
 
 def finish_folder(data: Data, plan: FolderPlan, members: dict[str, str]) -> bytes:

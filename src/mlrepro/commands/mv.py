@@ -76,9 +76,10 @@ def _move(project: Project, item: Tracked, path: str, name: str, text: bytes) ->
     begun = os.path.lexists(project.absolute(name))
     os.makedirs(os.path.dirname(there), exist_ok=True)
     durable.write_atomic(project.absolute(name), text)
-    changes = ignore.keep_out(project, [path], ignore.bring_back(project, [name]))
-    changes = ignore.without(project, item.path, changes)
-    changed = ignore.write(project, changes)
+    with ignore.lock(project):
+        changes = ignore.keep_out(project, [path], ignore.bring_back(project, [name]))
+        changes = ignore.without(project, item.path, changes)
+        changed = ignore.write(project, changes)
     if begun:  # then they may have been written before, and not staged
         changed += [os.path.join(os.path.dirname(p), ".gitignore") for p in (item.pointer, name)]
     if os.path.lexists(here):

@@ -188,11 +188,12 @@ def _pointers(project: Project, commit: str, items: Sequence[Tracked], done: Bro
     for name in names:
         os.makedirs(os.path.dirname(project.absolute(name)), exist_ok=True)
         durable.write_atomic(project.absolute(name), texts[f"{commit}:{name}"])
-    changes = ignore.bring_back(project, names)
-    changes = ignore.keep_out(project, [item.path for item in whole], changes)
-    ignore.note(project, changes)
-    for change in changes:
-        text = change.after.encode("utf-8", "surrogateescape")
-        durable.write_atomic(project.absolute(change.file), text)
+    with ignore.lock(project):
+        changes = ignore.bring_back(project, names)
+        changes = ignore.keep_out(project, [item.path for item in whole], changes)
+        ignore.note(project, changes)
+        for change in changes:
+            text = change.after.encode("utf-8", "surrogateescape")
+            durable.write_atomic(project.absolute(change.file), text)
     git.stage(project, [*names, *ignore.noted(project)])
     ignore.forget(project)

@@ -90,12 +90,15 @@ def run(project: Project, paths: Sequence[str], options: Options) -> TrackResult
     save = foresight.save if options.dry_run else pipeline.save
     done = save(project, target, chosen.targets, record, options)
     changes = _changed(project, by_dvc)
-    changes += _ignore_changes(project, [item.target for item in done.saved])
-    if not options.dry_run:
+    saved = [item.target for item in done.saved]
+    if options.dry_run:
+        changes += _ignore_changes(project, saved)
+    else:
+        changes += _keep_out(project, saved)
         written = wording.write(project, done.saved)
         pipes = pipeline.refresh(project, target, chosen.pipeline, record, options)
         done.errors += pipes.errors
-        _write_and_stage(project, done, written + pipes.written, changes)
+        _stage(project, done, written + pipes.written, changes)
         base = threeway.present(project)
         capture.remember(project, target, [*done.saved, *pipes.saved], record, base)
     result = _result(done, chosen.errors, changes)
@@ -132,13 +135,23 @@ def _ignore_changes(project: Project, targets: Sequence[Target]) -> list[Change]
     return ignore.keep_out(project, [item.path for item in targets], changes)
 
 
-def _write_and_stage(
+def _keep_out(project: Project, targets: Sequence[Target]) -> list[Change]:
+    """Write what the ignore files need; returns it."""
+    if not targets:
+        return []
+    with ignore.lock(project):
+        changes = _ignore_changes(project, targets)
+        ignore.note(project, changes)
+        for change in changes:
+            _write(project, change)
+    return changes
+
+
+def _stage(
     project: Project, done: Capture, pointers: Sequence[str], changes: Sequence[Change]
 ) -> None:
     """Everything that belongs to the next commit is staged, and nothing else."""
     ignore.note(project, changes)
-    for change in changes:
-        _write(project, change)
     names = list(dict.fromkeys([*pointers, *ignore.noted(project)]))
     names += _unstaged(project, done)
     git.stage(project, dict.fromkeys(names))

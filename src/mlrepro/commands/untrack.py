@@ -97,9 +97,10 @@ def _entangled(
 def _untrack(project: Project, items: Sequence[Tracked]) -> None:
     """The pointers go last: until then the same command again finishes the work."""
     changes: list[ignore.Change] = []
-    for item in items:
-        changes = ignore.without(project, item.path, changes)
-    changed = ignore.write(project, changes)
+    with ignore.lock(project):
+        for item in items:
+            changes = ignore.without(project, item.path, changes)
+        changed = ignore.write(project, changes)
     pointers = list(dict.fromkeys(item.pointer for item in items))
     for name in pointers:
         os.unlink(project.absolute(name))

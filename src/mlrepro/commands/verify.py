@@ -164,16 +164,18 @@ class _Check:
 
     def repair(self) -> None:
         """Bring good copies; what a listing that came back names may be lacking as well."""
+        tried: list[str] | None = None
         while True:
             oids = [oid for oid, reason in self.found.gaps if reason != proof.BAD]
             if self.options.dry_run:
                 self.repaired = sorted(mending.copies(self.project, self.target, oids))
                 return
-            whole = mending.mend(self.project, self.target, oids, self.options)
-            if not whole:
+            if not oids or oids == tried:
                 return
+            tried = oids
+            whole, right = mending.mend(self.project, self.target, oids, self.options)
             self.repaired += whole
-            for oid in whole:
+            for oid in (*whole, *right):
                 self.corrupt.pop(oid, None)
             self.found = self._prove()
             self.read()
