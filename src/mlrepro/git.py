@@ -148,18 +148,8 @@ def blobs(project: Project, oids: Iterable[str], limit: int = 64 << 20) -> dict[
     if not wanted:
         return contents
     data = run(project, "cat-file", "--batch", input=os.fsencode("\n".join(wanted)) + b"\n")
-    at = 0
-    for name in wanted:
-        end = data.index(b"\n", at)
-        header = data[at:end].split(b" ")
-        at = end + 1
-        if header[-1] == b"missing" or len(header) != 3:
-            continue
-        size = int(header[2])
-        if size <= limit:
-            contents[name] = data[at : at + size]
-        at += size + 1
-    return contents
+    found = zip(wanted, contents_in(data, len(wanted), limit), strict=True)
+    return contents | {name: content for name, content in found if content is not None}
 
 
 def _loose(project: Project) -> str:
