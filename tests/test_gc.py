@@ -257,6 +257,24 @@ def test_other_clones_are_asked(work: Past, tmp_path: Path) -> None:
     assert {blob.oid for blob in work.gc().blobs} == {oid}
 
 
+def test_a_clone_that_has_only_used_dvc(work: Past, tmp_path: Path) -> None:
+    """It left no name here, so what it has stored ahead of its commits is known once these came."""
+    other = work.clone(tmp_path / "other")
+    text = "stored, and not pushed to git yet"
+    oid = working.oid_of(text)
+    work.blob(text).parent.mkdir(exist_ok=True)
+    work.blob(text).write_text(text)
+    pointer = f"outs:\n- md5: {oid}\n  size: {len(text)}\n  hash: md5\n  path: x.csv\n"
+    other.write("data/x.csv.dvc", pointer)
+    other.commit("with DVC alone")
+    assert [blob.oid for blob in work.gc().blobs] == [oid]
+    work.git("fetch", "--quiet", str(other.root), "HEAD:refs/heads/theirs")
+    assert [problem.oid for problem in work.verify(all_commits=True).problems] == [oid]
+    mended = work.verify(all_commits=True, repair=True)  # from the trash
+    assert (mended.exit_code, mended.repaired) == (0, (oid,))
+    assert work.gc().blobs == ()
+
+
 def test_a_copy_of_a_clone_is_one_of_its_own(work: Past, tmp_path: Path) -> None:
     work.track()
     change(work, "registered\n")

@@ -26,7 +26,7 @@ from mlrepro.receipts import Receipts
 from mlrepro.remote import of as remote_of
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterable, Sequence
+    from collections.abc import Collection, Iterable, Mapping, Sequence
 
     from mlrepro.lineage import Lineage
     from mlrepro.outputs import Tracked
@@ -65,57 +65,93 @@ def present(project: Project, target: Remote, every: Lineage, options: Options) 
 
 
 def read_all(
-    project: Project, store: Store, oids: Collection[str], options: Options
+    project: Project, target: Remote, present: Mapping[str, int], options: Options
 ) -> dict[str, str]:
-    """Hash these blobs of the store; returns those whose bytes are wrong, and what is known of it.
+    """Hash these blobs of the store (and their sizes, as far as they are told); returns those whose
+    bytes are wrong, and what is known of it.
 
     What was found right is written down as it goes, with the blob's stat, so that a run that was
     interrupted goes on; a run that came to its end starts anew the next time.
     """
-    reading = _Reading(project, store, options)
-    todo = [(oid, found[1]) for oid in oids if (found := store.find(oid)) is not None]
-    options.reporter.begin("verify", sum(about.st_size for _, about in todo))
+    reading = _Reading(project)
     try:
-        Crew(options.jobs).each(lambda item: reading.read(*item), todo)
+        if target.store is not None:
+            _read_folder(target.store, present, reading, options)
+        else:
+            _read_network(project, target, present, reading, options)
     except BaseException:
         reading.save()
         raise
-    finally:
-        options.reporter.end()
     reading.forget()
     return reading.wrong
 
 
-class _Reading:
-    """One call of ``read_all``, and the notes that outlast it."""
+def _read_folder(store: Store, oids: Collection[str], reading: _Reading, options: Options) -> None:
+    todo = [(oid, found[1]) for oid in oids if (found := store.find(oid)) is not None]
 
-    def __init__(self, project: Project, store: Store, options: Options) -> None:
+    def read(oid: str, about: os.stat_result) -> None:
+        mark = f"{about.st_size} {about.st_mtime_ns} {about.st_ctime_ns} {about.st_ino}"
+        if not reading.is_known(oid, mark):
+            why = ""
+            try:
+                state = engine.verify_blob(store, oid)
+            except StoreError as error:
+                state, why = "corrupt", error.message
+            if state == "ok":
+                reading.right(oid, mark, about.st_size)
+            else:
+                reading.wrong[oid] = why
+        options.reporter.advance(about.st_size)
+
+    options.reporter.begin("verify", sum(about.st_size for _, about in todo))
+    try:
+        Crew(options.jobs).each(lambda item: read(*item), todo)
+    finally:
+        options.reporter.end()
+
+
+def _read_network(
+    project: Project,
+    target: Remote,
+    present: Mapping[str, int],
+    reading: _Reading,
+    options: Options,
+) -> None:
+    """All of it has to come here; nothing of it stays."""
+    from mlrepro import dvc
+
+    marks = {oid: f"{size} {target.url}" for oid, size in present.items()}
+    todo = [(oid, max(size, 0)) for oid, size in present.items()
+            if not reading.is_known(oid, marks[oid])]  # fmt: skip
+    bad = dvc.check(
+        project.root, target.name, todo, target.cache.root,
+        right=lambda oid: reading.right(oid, marks[oid], max(present[oid], 0)),
+        jobs=options.jobs, reporter=options.reporter,
+    )  # fmt: skip
+    reading.wrong.update((oid, "") for oid in bad)
+
+
+class _Reading:
+    """One call of ``read_all``, and the notes that outlast it; for any thread."""
+
+    def __init__(self, project: Project) -> None:
         self.wrong: dict[str, str] = {}
-        self._store = store
-        self._options = options
         self._file = os.path.join(project.state_dir, "verified")
         self._known = self._load()
         self._unsaved = 0
         self._guard = threading.Lock()
 
-    def read(self, oid: str, about: os.stat_result) -> None:
-        """Hash one blob, unless it is known to be right as it is."""
-        mark = f"{about.st_size} {about.st_mtime_ns} {about.st_ctime_ns} {about.st_ino}"
-        if self._known.get(oid) != mark:
-            why = ""
-            try:
-                state = engine.verify_blob(self._store, oid)
-            except StoreError as error:
-                state, why = "corrupt", error.message
-            with self._guard:
-                if state != "ok":
-                    self.wrong[oid] = why
-                else:
-                    self._known[oid] = mark
-                    self._unsaved += about.st_size
-                if self._unsaved > SAVE_EVERY_BYTES:
-                    self._save()
-        self._options.reporter.advance(about.st_size)
+    def is_known(self, oid: str, mark: str) -> bool:
+        """Whether an earlier run found the blob right, as it is now."""
+        return self._known.get(oid) == mark
+
+    def right(self, oid: str, mark: str, size: int) -> None:
+        """Note that a blob of ``size`` bytes is right."""
+        with self._guard:
+            self._known[oid] = mark
+            self._unsaved += size
+            if self._unsaved > SAVE_EVERY_BYTES:
+                self._save()
 
     def save(self) -> None:
         """Write down what was found right."""
@@ -188,22 +224,24 @@ def copies(project: Project, target: Remote, oids: Iterable[str]) -> dict[str, s
 
 
 def mend(
-    project: Project, target: Remote, oids: Collection[str], options: Options
+    project: Project,
+    target: Remote,
+    oids: Collection[str],
+    options: Options,
+    corrupt: Collection[str] = (),
 ) -> tuple[list[str], set[str]]:
     """Put good copies of what is missing or bad into the store; returns what is whole since then,
     and what was right when it was looked at, as after another process has mended it.
 
     A blob that is bad is set aside, never deleted, and only when it was hashed and found wrong, or
-    cannot be read.
+    cannot be read; of a network store ``corrupt`` says which are.
     """
     wanted = list(dict.fromkeys(oids))
     if not wanted:
         return [], set()
     store = target.store
     if store is None:
-        done = transfer.push(project, target, [transfer.Need("", oid) for oid in wanted], options)
-        lost = {need.oid for need in (*done.missing, *done.owed)}
-        return [oid for oid in wanted if oid not in lost], set()
+        return _mend_network(project, target, wanted, options, corrupt), set()
     right = {oid for oid in wanted if engine.is_right(store, oid)}
     for source in sources(project, target):
         left = [(oid, None) for oid in wanted if not store.has(oid, None)]
@@ -219,6 +257,35 @@ def mend(
             continue  # another's place, gone or closed to us since it was listed
     _from_worktree(project, target, {oid for oid in wanted if not store.has(oid, None)}, options)
     return [oid for oid in wanted if oid not in right and store.has(oid, None)], right
+
+
+def _mend_network(
+    project: Project,
+    target: Remote,
+    wanted: Sequence[str],
+    options: Options,
+    corrupt: Collection[str],
+) -> list[str]:
+    """The same for a network store; copies from elsewhere go through our cache."""
+    from mlrepro import dvc
+
+    target.cache.create()
+    for source in sources(project, target):
+        left = [(oid, None) for oid in wanted if not target.cache.has(oid, None)]
+        if source.root != target.cache.root and left:
+            engine.copy_blobs(left, source, target.cache, jobs=options.jobs)
+    _from_worktree(project, target, {o for o in wanted if not target.cache.has(o, None)}, options)
+    bad = [oid for oid in wanted if oid in corrupt and target.cache.has(oid, None)]
+    missing = [oid for oid in wanted if oid not in corrupt]
+    done = transfer.push(project, target, [transfer.Need("", oid) for oid in missing], options)
+    lost = {need.oid for need in (*done.missing, *done.owed)}
+    sent: list[str] = []
+    if bad:
+        sent, _ = dvc.upload(
+            project.root, target.name, [(oid, None) for oid in bad], target.cache.root,
+            jobs=options.jobs, reporter=options.reporter, replace=bad,
+        )  # fmt: skip
+    return [oid for oid in missing if oid not in lost] + [oid for oid in bad if oid in sent]
 
 
 def _from_worktree(project: Project, target: Remote, wanted: set[str], options: Options) -> None:

@@ -63,11 +63,11 @@ def run(
 
     ``deep`` hashes every blob; what was hashed is remembered, so that an interrupted run goes on.
     ``repair`` brings good copies of what is missing or bad, and sets bad blobs aside. Raises
-    Refused in a shallow clone where all commits were asked for, and for ``deep`` with a network
-    store; StoreError for an unusable store.
+    Refused in a shallow clone where all commits were asked for, StoreError for a store that cannot
+    be used.
     """
     naming.require_dvc(project)
-    target = _target(project, all_commits, deep)
+    target = _target(project, all_commits)
     named = list(revisions) or ([] if all_commits or not git.head(project) else ["HEAD"])
     commits = list(dict.fromkeys(git.resolve(project, revision) for revision in named))
     with ThreadPoolExecutor(1) as pool:  # the store is listed while git walks its history
@@ -95,7 +95,7 @@ def run(
     )
 
 
-def _target(project: Project, all_commits: bool, deep: bool) -> Remote:
+def _target(project: Project, all_commits: bool) -> Remote:
     """The store to be looked at. Raises Refused, StoreError."""
     if all_commits and proof.is_shallow(project):
         raise Refused(
@@ -107,12 +107,6 @@ def _target(project: Project, all_commits: bool, deep: bool) -> Remote:
     wrong = remote.problem(project, target)
     if wrong is not None:
         raise wrong
-    if deep and target.store is None:
-        raise Refused(
-            f"--deep reads a store that is a folder; this one is {target.url}.",
-            "mlrepro verify without --deep asks it for every blob",
-            code="deep-network",
-        )
     return target
 
 
@@ -137,26 +131,31 @@ class _Check:
         self.corrupt: dict[str, str] = {}
         self.repaired: list[str] = []
         self._read: set[str] = set()
+        self._present: Mapping[str, int] = {}
         self.found = self._prove(present)
 
     def _prove(self, present: Mapping[str, int] | None = None) -> Proof:
         target = self.target
         if present is None:
             present = mending.present(self.project, target, self.every, self.options)
+        self._present = present
         return proof.prove(
             self.project, self.every, present, target.store, target.cache, self.corrupt
         )
 
     def read(self) -> None:
         """Hash what is needed and there and was not read yet, if not ``deep`` only the suspects."""
-        store = self.target.store
-        while store is not None:
+        while self.deep or self.target.store is not None:
             wanted = self.found.needed if self.deep else self.found.suspects
-            todo = [oid for oid in wanted if oid not in self._read]
+            todo = {
+                oid: self._present[oid]
+                for oid in wanted
+                if oid in self._present and oid not in self._read
+            }
             if not todo:
                 return
             self._read.update(todo)
-            wrong = mending.read_all(self.project, store, todo, self.options)
+            wrong = mending.read_all(self.project, self.target, todo, self.options)
             if not wrong:
                 return
             self.corrupt.update(wrong)
@@ -173,7 +172,7 @@ class _Check:
             if not oids or oids == tried:
                 return
             tried = oids
-            whole, right = mending.mend(self.project, self.target, oids, self.options)
+            whole, right = mending.mend(self.project, self.target, oids, self.options, self.corrupt)
             self.repaired += whole
             for oid in (*whole, *right):
                 self.corrupt.pop(oid, None)

@@ -156,7 +156,7 @@ def _asked(root: str, remote: str) -> Iterator[Remote | Bucket]:
 def upload(
     root: str, remote: str, blobs: Iterable[Blob], cache_root: str, *,
     jobs: int = 0, reporter: Reporter | None = None, known: Container[str] = (),
-    fresh: list[str] | None = None,
+    fresh: list[str] | None = None, replace: Container[str] = (),
 ) -> tuple[list[str], Failures]:  # fmt: skip
     """Put blobs of a cache into a network store: see sending.upload.
 
@@ -166,7 +166,14 @@ def upload(
     """
     with _asked(root, remote) as store:
         return sending.upload(
-            store, list(blobs), Store(cache_root), jobs, reporter or Reporter(), known, fresh
+            store,
+            list(blobs),
+            Store(cache_root),
+            jobs,
+            reporter or Reporter(),
+            known,
+            fresh,
+            replace,
         )
 
 
@@ -178,6 +185,17 @@ def download(
     with _asked(root, remote) as store:
         return transfer.download(
             store, list(blobs), Store(cache_root), jobs, reporter or Reporter()
+        )
+
+
+def check(
+    root: str, remote: str, blobs: Iterable[Blob], cache_root: str, *,
+    right: Callable[[str], None], jobs: int = 0, reporter: Reporter | None = None,
+) -> Failures:  # fmt: skip
+    """Read and hash blobs of a network store: see transfer.check; raises as upload."""
+    with _asked(root, remote) as store:
+        return transfer.check(
+            store, list(blobs), Store(cache_root), jobs, reporter or Reporter(), right
         )
 
 

@@ -17,19 +17,20 @@ from mlrepro.store import Store
 
 def upload(
     remote: Remote | Bucket, blobs: Sequence[Blob], cache: Store, jobs: int, reporter: Reporter,
-    known: Container[str] = (), fresh: list[str] | None = None,
+    known: Container[str] = (), fresh: list[str] | None = None, replace: Container[str] = (),
 ) -> tuple[list[str], Failures]:  # fmt: skip
     """Put blobs of the cache into the store; a folder's listing brings its members, and is last.
 
     The blobs that are ``known`` to be there are not asked for; those that were not there are added
-    to ``fresh``. Returns the oids that the store has now, each confirmed after it was sent, and why
-    the others are not there. A blob is hashed before it is sent, and a damaged one is not; one that
-    is in the store with a wrong size is set aside there and sent again. Raises StoreError where the
-    store as a whole cannot be used.
+    to ``fresh``; those to ``replace`` are damaged there, though their size may be right. Returns
+    the oids that the store has now, each confirmed after it was sent, and why the others are not
+    there. A blob is hashed before it is sent, and a damaged one is not; one that is in the store
+    with a wrong size is set aside there and sent again. Raises StoreError where the store as a
+    whole cannot be used.
     """
     remote.require()
     sending = _Sending(remote, cache, jobs, reporter)
-    to_send = sending.plan(blobs, known)
+    to_send = sending.plan(blobs, known, replace)
     reporter.begin("upload", sum(sending.expected[oid] for oid in to_send))
     try:
         sending.send_all([oid for oid in to_send if len(oid) == 32])
@@ -58,7 +59,9 @@ class _Sending(Moves):
         self.expected: dict[str, int] = {}
         self._present: dict[str, int] = {}
 
-    def plan(self, blobs: Sequence[Blob], known: Container[str]) -> list[str]:
+    def plan(
+        self, blobs: Sequence[Blob], known: Container[str], replace: Container[str]
+    ) -> list[str]:
         """What has to be sent; the rest is done, or has failed."""
         self.members = _with_members(blobs, self.cache, self.failed)
         given = {oid: size for oid, size in blobs if size is not None and len(oid) == 32}
@@ -74,7 +77,9 @@ class _Sending(Moves):
         self._present = self._sizes(self._places)
         to_send = []
         for oid in self.members:
-            if oid not in self._places or self._is_there(oid, self._present):
+            if oid not in self._places or (
+                oid not in replace and self._is_there(oid, self._present)
+            ):
                 self.done[oid] = None
             elif self._places[oid] is None:
                 self.failed[oid] = nowhere(oid)

@@ -166,23 +166,8 @@ def _receive(moves: Moves, oids: Sequence[str], cache: Store, new: Callable[[], 
         if found is not None and is_right(found[0], oid, found[0] == cache.legacy_path(oid)):
             moves.done[oid] = None
             return
-        temp, callback = new(), moves.callback()
-        try:
-            old, digest = moves.remote.receive(oid, temp, callback)
-        except FileNotFoundError:
-            raise nowhere(oid) from None
-        except OSError as error:
-            if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EROFS):
-                raise store_error(error, cache.root) from error
-            raise
-        if digest != oid[:32] and not is_right(temp, oid, old):
-            durable.discard(temp)
-            raise BlobCorrupt(
-                f"The blob {oid} is damaged in the store {moves.remote.name}.",
-                "in a clone that has it: mlrepro verify --repair",
-                oid=oid,
-            )
-        callback.tell(os.stat(temp).st_size)
+        temp = new()
+        old = _fetch(moves, oid, temp, cache.root)
         got[oid] = temp, old
 
     moves.each(receive, oids)
@@ -193,6 +178,71 @@ def _receive(moves: Moves, oids: Sequence[str], cache: Store, new: Callable[[], 
         _adopt(cache, temp, oid, old)
         moves.done[oid] = None
     durable.sync_dirs({os.path.dirname((cache.find(oid) or ("", None))[0]) for oid in got})
+
+
+def _fetch(moves: Moves, oid: str, temp: str, room: str) -> bool:
+    """Copy a blob of the store to ``temp`` and hash it; says whether it was where DVC 2 put it.
+
+    Raises BlobMissing, BlobCorrupt, and StoreError where there is no place for it in ``room``.
+    """
+    callback = moves.callback()
+    try:
+        old, digest = moves.remote.receive(oid, temp, callback)
+    except FileNotFoundError:
+        raise nowhere(oid) from None
+    except OSError as error:
+        if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EROFS):
+            raise store_error(error, room) from error
+        raise
+    if digest != oid[:32] and not is_right(temp, oid, old):
+        durable.discard(temp)
+        raise BlobCorrupt(
+            f"The blob {oid} is damaged in the store {moves.remote.name}.",
+            "in a clone that has it: mlrepro verify --repair",
+            oid=oid,
+        )
+    callback.tell(os.stat(temp).st_size)
+    return old
+
+
+def check(
+    remote: Remote | Bucket,
+    blobs: Iterable[Blob],
+    cache: Store,
+    jobs: int,
+    reporter: Reporter,
+    right: Callable[[str], None],
+) -> Failures:
+    """Read blobs of the store and hash them; returns those that are missing or damaged, and why.
+
+    Each passes through a temporary file beside the cache, so that no more of them take space than
+    are read at once. ``right`` is called, by any thread, with each that is as it should be. Raises
+    StoreError where the store cannot be read.
+    """
+    wanted = dict(blobs)
+    moves = Moves(remote, jobs, reporter)
+    reporter.begin("verify", sum(size or 0 for size in wanted.values()))
+    try:
+        cache.prepare()
+        with cache.staging() as staging:
+
+            def read(oid: str) -> None:
+                temp = staging.new()
+                try:
+                    _fetch(moves, oid, temp, cache.root)
+                finally:
+                    durable.discard(temp)
+                right(oid)
+
+            moves.each(read, list(wanted))
+    except OSError as error:
+        raise store_error(error, cache.root) from error
+    finally:
+        reporter.end()
+    for failure in moves.failed.values():
+        if not isinstance(failure, BlobMissing | BlobCorrupt):
+            raise failure
+    return moves.failed
 
 
 def _adopt(cache: Store, temp: str, oid: str, old: bool) -> None:
