@@ -169,13 +169,25 @@ class Bench:
                     name = f"add one file beside {many.count:,} pointers"
                     self.note(name, Contender(kind, {}), took)
 
+    def remote(self) -> None:
+        """The same on a store on the network; needs the extras of ``dev``."""
+        import remote
+
+        few = 10 if self.quick else 1
+        shapes = [
+            (f"a folder of {10_000 // few:,} x 4 KiB", 10_000 // few, 4 * KIB),
+            ("1 file of 102 MiB" if self.quick else "1 file of 1 GiB", 1, 1024 // few * MIB),
+        ]
+        env = environment(self.top / "home")
+        remote.measure(self.top, self.rounds, env, self.note, shapes)
+
 
 def main() -> int:
     """Measure, print the table, and write JSON and the picture."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--quick", action="store_true", help="smaller data, fewer rounds")
     parser.add_argument("--rounds", type=int, default=0, help="interleaved runs of each")
-    parser.add_argument("--only", default="", help="commits, shapes or growth")
+    parser.add_argument("--only", default="", help="commits, shapes, growth or remote")
     parser.add_argument("--out", type=Path, default=Path("build/bench"), help="where results go")
     parser.add_argument("--keep-picture", type=Path, help="write the picture here too")
     options = parser.parse_args()
@@ -183,6 +195,7 @@ def main() -> int:
     top = Path(tempfile.mkdtemp(prefix="mlrepro-bench-"))
     parts: dict[str, Callable[[Bench], None]] = {
         "commits": Bench.commits, "shapes": Bench.shapes, "growth": Bench.growth,
+        "remote": Bench.remote,
     }  # fmt: skip
     try:
         bench = Bench(top, rounds, options.quick)

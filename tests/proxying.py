@@ -14,6 +14,8 @@ from urllib.parse import urlsplit
 # What may be done to one request, by its method and path; "" lets it pass.
 SLOW_DOWN = "slow down"  # 503, as a store says it that is asked too much
 REFUSE = "refuse"  # 403 ExpiredToken
+SKEWED = "skewed"  # 403 RequestTimeTooSkewed
+GONE = "gone"  # 404 NoSuchBucket
 CUT = "cut"  # the answer ends in the middle, and the connection with it
 TRUNCATE = "truncate"  # the answer is shorter, and says so
 ALTER = "alter"  # one byte of the answer is another
@@ -124,6 +126,10 @@ class _Handler(BaseHTTPRequestHandler):
             self._send(503, [], _ERROR.format("SlowDown", "Reduce your request rate.").encode())
         elif fault == REFUSE:
             self._send(403, [], _ERROR.format("ExpiredToken", "The token has expired.").encode())
+        elif fault == GONE:
+            self._send(404, [], _ERROR.format("NoSuchBucket", "There is none.").encode())
+        elif fault == SKEWED:
+            self._send(403, [], _ERROR.format("RequestTimeTooSkewed", "Too large.").encode())
         else:
             status, headers, answer = self._pass_on(body)
             if fault == LOSE:

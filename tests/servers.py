@@ -234,8 +234,10 @@ class Cluster:
             self._run(
                 "filer", "filer", *here, f"-master={master}", f"-port={f}", f"-port.grpc={fg}",
                 f"-defaultStoreDir={self._room('filer')}", f"-defaultReplicaPlacement={copies}",
-                f"-localSocket={self.folder}/filer.sock", "-s3", *s3,
+                f"-localSocket={self.folder}/filer.sock",
             )  # fmt: skip
+            alone = [one.replace("-s3.", "-") for one in s3]
+            self._run("s3", "s3", f"-filer=127.0.0.1:{f}.{fg}", "-ip.bind=127.0.0.1", *alone)
         self.s3 = S3(
             f"http://127.0.0.1:{s}",
             f"http://127.0.0.1:{f}",

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import os
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -11,6 +10,7 @@ from datetime import timedelta
 from hashlib import md5
 from typing import Any
 
+from mlrepro.durable import write_all
 from mlrepro.dvc.answers import missing_remote
 from mlrepro.dvc.s3 import Settings
 from mlrepro.errors import BlobCorrupt
@@ -146,9 +146,23 @@ class Bucket:
     def _look(self, oid: str, legacy: bool, found: dict[str, int]) -> None:
         from obstore import head
 
-        with contextlib.suppress(FileNotFoundError):
+        try:
             about = self._ask(lambda store: head(store, self.path(oid, legacy)))
-            found[oid] = int(about["size"])
+        except FileNotFoundError:
+            return
+        except Exception as error:
+            denied = type(error).__name__ in {"PermissionDeniedError", "UnauthenticatedError"}
+            if denied and "<Code>" not in str(error):
+                self._say_why()
+            raise
+        found[oid] = int(about["size"])
+
+    def _say_why(self) -> None:
+        """Raise what the server says to a question that may be answered with a reason."""
+        try:
+            next(self._pages("files/md5"), None)
+        except Exception as error:
+            raise error from None
 
     def _pages(self, folder: str) -> Iterator[list[tuple[str, int]]]:
         """The names and sizes below a folder, a request's worth at a time."""
@@ -248,7 +262,7 @@ class Bucket:
         with open(temp, "wb", buffering=0) as file:
             for part in [data] if data is not None else self._parts(path, size):
                 digest.update(part)
-                file.write(part)
+                write_all(file.fileno(), part)
                 callback.relative_update(len(part))
         return digest.hexdigest()
 
