@@ -1,7 +1,7 @@
 """Repositories as DVC 2 left them: text is hashed with LF for CRLF, blobs lie at ``ab/cdef…``.
 
-Made by hand, since DVC 2 does not install beside DVC 3; what DVC 2.10.2 wrote of the same files was
-compared, and is the same byte for byte.
+Made by hand, since DVC 2 does not install beside DVC 3; ``dvc2.json`` has what DVC 2.10.2 itself
+wrote of the files in ``dvc2_contents``.
 """
 
 from __future__ import annotations

@@ -52,6 +52,12 @@ def is_same(
 
 
 def _blob_size(where: Sequence[Store], oid: str) -> int | None:
+    """The bytes of the blob that DVC 2 wrote; else of one that DVC 3 wrote of the same text."""
+    for place in where:
+        try:
+            return os.lstat(place.legacy_path(oid)).st_size
+        except (FileNotFoundError, NotADirectoryError):
+            continue
     for place in where:
         found = place.find(oid)
         if found is not None:

@@ -59,8 +59,9 @@ def plan_file(project: Project, target: Remote, plan: Plan, force: bool) -> None
             code="kind-changed",
         )
     if data.oid:
-        in_step = data.oid == entry.synced
-        saved = is_saved(target, data.oid, data.size)
+        oid = item.oid if _saved_since(plan, data.oid, item.oid) else data.oid
+        in_step = oid == entry.synced
+        saved = is_saved(target, oid, data.size)
         known = not entry.synced and not entry.pending and saved
         if not in_step and not known:
             if not force:
@@ -70,8 +71,24 @@ def plan_file(project: Project, target: Remote, plan: Plan, force: bool) -> None
         elif not saved:
             plan.save.append(absolute)
     plan.bring.append(
-        Restore(item.oid, absolute, item.out.size, item.out.isexec, data.stat if data.oid else None)
+        Restore(
+            item.oid,
+            absolute,
+            item.out.size,
+            item.out.isexec,
+            data.stat if data.oid else None,
+            item.out.legacy,
+        )
     )
+
+
+def _saved_since(plan: Plan, here: str, oid: str) -> bool:
+    """Whether what is here may be what DVC 3 saved since under the very hash that DVC 2 gave it.
+
+    To DVC 2 the hash was that of the text, to DVC 3 it is that of these line ends.
+    """
+    since = plan.item.out.legacy and plan.entry.seen != plan.item.seen
+    return since and here == legacy.other(oid)
 
 
 def plan_folder(project: Project, target: Remote, plan: Plan, lost: set[str], force: bool) -> None:
@@ -94,14 +111,16 @@ def plan_folder(project: Project, target: Remote, plan: Plan, lost: set[str], fo
             continue
         path = project.absolute(f"{item.path}/{name}")
         size = stats[name][0] if name in stats else None
-        if here and here != was.get(name) and (was or not is_saved(target, here, size)):
+        if _saved_since(plan, here, oid) and is_saved(target, oid, size):
+            pass
+        elif here and here != was.get(name) and (was or not is_saved(target, here, size)):
             if not force:
                 plan.kept.append(f"{item.path}/{name}")
                 continue
             plan.save.append(path)
         elif here and not is_saved(target, here, size):
             plan.save.append(path)
-        plan.bring.append(Restore(oid, path, None, False, stats.get(name)))
+        plan.bring.append(Restore(oid, path, None, False, stats.get(name), item.out.legacy))
     for name, here in now.items():
         if name in plan.members or not plan.concerns(name):
             continue

@@ -45,6 +45,7 @@ class Restore:
 
     ``dest``: absolute path; ``size``: bytes, where known; ``expect``: the stat (or size, mtime_ns,
     ctime_ns, inode, device) that the file there must still have; None: there must be none.
+    ``legacy``: a pointer of DVC 2 names it, whose own blob comes before one of DVC 3 with that hash.
     """
 
     oid: str
@@ -52,6 +53,7 @@ class Restore:
     size: int | None = None
     isexec: bool = False
     expect: os.stat_result | tuple[int, ...] | None = None
+    legacy: bool = False
 
 
 @dataclass(slots=True)
@@ -260,6 +262,8 @@ class _Restorer:
             bad: list[str] = []
             try:
                 for blob in open_blobs(store, item.oid, bad):
+                    if item.legacy and not blob.legacy:
+                        continue  # the same text, maybe with other line ends
                     os.ftruncate(fd, 0)
                     os.lseek(fd, 0, os.SEEK_SET)
                     if blob.pour(fd, self._explain, self.crew.check, self.reporter.advance):
@@ -276,6 +280,8 @@ class _Restorer:
                 problem = error  # this source cannot be read: the next one may
             finally:
                 self.report.corrupt += bad
+        if item.legacy:
+            return self._fill(item._replace(legacy=False), fd)
         if other_size:
             return self._fill(Restore(item.oid, item.dest, None, item.isexec, item.expect), fd)
         if problem is None:

@@ -21,6 +21,8 @@ def left_out(root: str, names: Iterable[str]) -> set[str]:
 
             rules = DvcIgnoreFilter(localfs, root)
             return {name for name in names if rules.is_ignored_file(os.path.join(root, name))}
+    except PathError:
+        raise
     except MlreproError as error:
         raise PathError(
             f"A .dvcignore file cannot be read: {error.message}",

@@ -64,6 +64,7 @@ def calling(*, remote: str = "", path: str = "") -> Iterator[list[logging.LogRec
             stack.enter_context(overrides.without_prompts())
             stack.enter_context(overrides.whole_files())
             stack.enter_context(overrides.bounded_yaml())
+            stack.enter_context(overrides.bounded_rules())
             yield records
         except MlreproError:
             raise

@@ -4,16 +4,19 @@ from __future__ import annotations
 
 import io
 import os
+import signal
 import sys
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
 from mlrepro import durable
 from mlrepro.dvc import bounds
-from mlrepro.errors import StoreError
+from mlrepro.errors import PathError, StoreError
 
 _ASKING = ("dvc.prompt", "dvc_http", "dvc_ssh.client", "dvc_webdav")  # hold a getpass of their own
+_RULES_SECONDS, _RULE_SECONDS = 2.0, 0.001  # for all rules, and besides for each file
 _MAX_YAML = 1 << 22  # characters of a file that DVC may parse
 
 
@@ -91,6 +94,47 @@ def whole_files() -> Iterator[None]:
         yield
     finally:
         _common._dump_data = _yaml._dump_data = original
+
+
+@contextmanager
+def bounded_rules() -> Iterator[None]:
+    """Let no rule of a ``.dvcignore`` keep DVC busy: some take longer than anyone lives.
+
+    Measured is the time of the processor, so that a busy machine is not taken for a slow rule. Only
+    the main thread can be interrupted; no other one asks for rules.
+    """
+    from dvc.ignore import DvcIgnorePatterns
+
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    original: Any = DvcIgnorePatterns.matches
+    spent = _RULES_SECONDS
+
+    def stop(*_: Any) -> None:
+        raise PathError(
+            "A rule in .dvcignore takes too long to apply: it has too many stars.",
+            "write it with fewer stars",
+            code="ignore-file-invalid",
+            path=".dvcignore",
+        )
+
+    def matches(*given: Any, **named: Any) -> Any:
+        nonlocal spent
+        signal.setitimer(signal.ITIMER_VIRTUAL, max(spent, 0.001))
+        try:
+            return original(*given, **named)
+        finally:
+            left, _ = signal.setitimer(signal.ITIMER_VIRTUAL, 0)
+            spent = max(left, 0.001) + _RULE_SECONDS
+
+    before = signal.signal(signal.SIGVTALRM, stop)
+    DvcIgnorePatterns.matches = matches
+    try:
+        yield
+    finally:
+        DvcIgnorePatterns.matches = original
+        signal.signal(signal.SIGVTALRM, before)
 
 
 @contextmanager
