@@ -15,12 +15,12 @@ from hostile import CASES
 from working import Work, made
 
 COMMANDS = (
-    ("status",), ("verify", "--all"), ("push",), ("pull",), ("pull", "--force"), ("track",),
-    ("diff",), ("config",), ("log",), ("gc", "-y"), ("checkout", "HEAD"), ("init",),
+    ("status",), ("verify", "--all"), ("push",), ("pull", "--force"), ("track",), ("diff",),
+    ("config",), ("gc", "-y"), ("checkout", "HEAD"), ("init",),
     ("git", "commit", "--allow-empty", "-m", "x"),
 )  # fmt: skip
 # In what a store is, its own folder has to be looked at.
-LOOKED_AT = {"opened .", "read ."}
+LOOKED_AT = {"opened .", "read .", "opened sub", "read sub"}
 # One of each kind, for the quick run.
 QUICK = ("pipe pointer", "pipe rules", "link .dvc/tmp", "store outside", "loops of links")
 

@@ -85,7 +85,7 @@ def of(project: Project, environ: Mapping[str, str]) -> Remote:
         remote.endpoint = remote.endpoint or environ.get("AWS_ENDPOINT_URL", "")
     _refuse_link(project, remote.cache.root)
     if settings.level_of("cache", "dir") == "repo":
-        _refuse_foreign(project, remote.cache, "dvc config --local cache.dir PATH")
+        refuse_foreign(project, remote.cache, "dvc config --local cache.dir PATH")
     if remote.store is not None:
         _refuse_link(project, remote.store.root)
     if remote.store is None or settings.level_of(section, "url") != "repo":
@@ -124,7 +124,7 @@ def _refuse_link(project: Project, place: str) -> None:
         )
 
 
-def _refuse_foreign(project: Project, place: Store, hint: str) -> None:
+def refuse_foreign(project: Project, place: Store, hint: str) -> None:
     """Raise StoreError for a folder outside the repository that has never held a blob.
 
     A repository that is not trusted may name any folder of the user's. A folder that is empty is
@@ -258,7 +258,7 @@ def usable(project: Project, remote: Remote, *, write: bool = True) -> Store | N
     if os.listdir(remote.store.root):
         from mlrepro.safepath import quoted
 
-        _refuse_foreign(project, remote.store, f"mlrepro init --store {quoted(remote.store.root)}")
+        refuse_foreign(project, remote.store, f"mlrepro init --store {quoted(remote.store.root)}")
     store_id = remote.store.read_id() or remote.store.create()
     remember(project, remote.store, store_id)
     register(project, remote.store)

@@ -45,7 +45,7 @@ class Restore:
 
     ``dest``: absolute path; ``size``: bytes, where known; ``expect``: the stat (or size, mtime_ns,
     ctime_ns, inode, device) that the file there must still have; None: there must be none.
-    ``legacy``: a pointer of DVC 2 names it, whose own blob comes before one of DVC 3 with that hash.
+    ``legacy``: a pointer of DVC 2 names it, whose own blob comes before DVC 3's.
     """
 
     oid: str
@@ -281,7 +281,7 @@ class _Restorer:
             finally:
                 self.report.corrupt += bad
         if item.legacy:
-            return self._fill(item._replace(legacy=False), fd)
+            return self._fill(Restore(item.oid, item.dest, item.size, item.isexec, item.expect), fd)
         if other_size:
             return self._fill(Restore(item.oid, item.dest, None, item.isexec, item.expect), fd)
         if problem is None:

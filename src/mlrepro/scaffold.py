@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 
-from mlrepro import durable, git
+from mlrepro import durable, git, plainfile
 from mlrepro.dataclass import TYPE_CHECKING
 from mlrepro.errors import PathError
 
@@ -53,6 +53,9 @@ class Scaffold:
 
     def write(self, name: str, text: str) -> None:
         """Give a file this text, and remember whether it was made or changed."""
+        link = plainfile.linked_parent(self.project.root, name)
+        if link:
+            raise in_the_way(link)
         before = self.read(name)
         if before == text:
             return

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import stat as stat_module
 
-from mlrepro import dvcignore, engine, folder, index, legacy, plainfile, pointer
+from mlrepro import dvcignore, engine, folder, index, legacy, plainfile, pointer, safepath
 from mlrepro.dataclass import TYPE_CHECKING, dataclass
 from mlrepro.errors import MlreproError, PathError
 from mlrepro.hashing import stat_key
@@ -66,7 +66,11 @@ def examine(
         except (FileNotFoundError, NotADirectoryError):
             continue
         except OSError as error:
-            data.error = PathError(f"Cannot read {path}: {error.strerror}", path=path)
+            data.error = PathError(
+                f"Cannot read {path}: {error.strerror}",
+                f"ls -ld {safepath.quoted(path)}",
+                path=path,
+            )
             continue
         except MlreproError as error:
             data.error = error
@@ -163,6 +167,9 @@ def check_folder(path: str, found: folder.Walk, left_out: set[str]) -> None:
                 code="path-ignore-file",
                 path=f"{path}/{name}",
             )
+    joined = "/".join(found.names)
+    if "\n" in joined or not safepath.is_utf8(joined):  # before any of them is stored
+        safepath.check_paths([name for name in found.names if name not in left_out], writing=True)
 
 
 def _examine_folder(project: Project, data: Data, options: Options) -> None:
@@ -201,6 +208,7 @@ def plan_folder(project: Project, path: str) -> FolderPlan:
         raise PathError(
             f"Cannot read {os.path.relpath(error.filename or path, project.root)}: "
             f"{error.strerror}",
+            f"ls -ld {safepath.quoted(path)}",
             code="unreadable",
             path=path,
         ) from error

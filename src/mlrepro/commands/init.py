@@ -23,6 +23,7 @@ from mlrepro import (
 from mlrepro.dataclass import TYPE_CHECKING, dataclass
 from mlrepro.errors import ConfigError, ProcessError, StoreError, UsageError
 from mlrepro.result import Options, Result
+from mlrepro.safepath import quoted
 from mlrepro.scaffold import SETTINGS, Scaffold, in_the_way
 from mlrepro.store import Store
 
@@ -251,6 +252,9 @@ def _store(work: Scaffold, target: Remote, *, explicit: bool) -> None:
             code="store-not-a-folder",
         )
     fresh = not os.path.isdir(target.store.root)
+    if not explicit and not fresh and os.listdir(target.store.root):
+        place = quoted(target.store.root)
+        remote.refuse_foreign(project, target.store, f"mlrepro init --store {place}")
     remote.remember(project, target.store, target.store.create())
     remote.register(project, target.store)
     remote.located(project, os.environ)
