@@ -220,13 +220,16 @@ class Scene:
         locks = self.gits_locks() if code else []
         if locks:
             # Git's own rule: who finds the lock of one that was killed is told so, and removes it.
-            assert done or any(str(lock) in self.said() for lock in locks), self.said()
+            assert done or any(lock.name in self.said() for lock in locks), self.said()
             for lock in locks:
                 lock.unlink()
             self.check_meanwhile()
             code = self.again()
             done = self.is_committed(code)
-        self.check_done(0 if done else code)
+        if done:
+            self.check_result(0)  # a hook that has nothing to do does not sweep
+        else:
+            self.check_done(code)
 
     def is_committed(self, code: int) -> bool:
         """Whether a commit was refused since the one before had been made, and was whole."""
