@@ -114,6 +114,28 @@ def test_a_move_brings_all_that_history_needs(work: Work, tmp_path: Path) -> Non
     assert other.read("data/a.csv") == THREE.encode()
 
 
+def test_other_clones_follow(work: Work, tmp_path: Path) -> None:
+    """What a clone noted for itself of the old place does not outlast that place."""
+    work.save()
+    other = cloned(work, tmp_path / "other")
+    other.pull()
+    assert str(work.store) in other.path(".dvc/config.local").read_text()
+    new = tmp_path / "new"
+    remote(work, "set", str(new))
+    work.save("moved")
+    other.git("pull", "--quiet")
+    assert remote(other).url == str(new)
+    other.path("data/a.csv").unlink()
+    other.forget()
+    assert other.pull().restored == ("data/a.csv",)
+    assert other.path(".dvc/config.local").read_text().strip() == ""
+    # A place that somebody chose for this clone alone stays.
+    other.dvc("remote", "modify", "--local", "storage", "url", str(work.store))
+    assert remote(other).url == str(work.store)
+    other.pull()
+    assert remote(other).url == str(work.store)
+
+
 def test_a_move_within_the_repository(work: Work) -> None:
     found = remote(work, "set", "stores/second")
     assert codes(found) == []

@@ -6,7 +6,7 @@ import os
 import stat
 from collections.abc import Iterator
 
-from mlrepro import dvcconfig, git, remote, scaffold, storeurl
+from mlrepro import dvcconfig, git, localconfig, plainfile, scaffold, storeurl
 from mlrepro.dataclass import TYPE_CHECKING
 from mlrepro.errors import MlreproError
 from mlrepro.finding import Finding
@@ -56,7 +56,7 @@ def _move(project: Project) -> None:
     work = scaffold.Scaffold(project, dry_run=False)
     text = work.read(SETTINGS) or ""
     for name, secrets in _secrets_of_remotes(project).items():
-        remote.set_local(project, name, secrets)
+        localconfig.set_local(project, name, secrets)
         text = dvcconfig.set_values(text, dvcconfig.remote_section(name), dict.fromkeys(secrets))
     work.write(SETTINGS, text)
     work.stage()
@@ -138,7 +138,6 @@ def _in_history(project: Project) -> Iterator[Finding]:
 
 def _bytes(project: Project, name: str) -> bytes:
     try:
-        with open(project.absolute(name), "rb") as file:
-            return file.read(dvcconfig.MAX_BYTES)
-    except OSError:
+        return plainfile.read(project.root, name, dvcconfig.MAX_BYTES)
+    except (OSError, MlreproError):  # what is no plain file is told of by those who need it
         return b""

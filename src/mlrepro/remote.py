@@ -284,20 +284,47 @@ def located(project: Project, environ: Mapping[str, str], *, write: bool = True)
     ``.dvc/config.local``, since DVC resolves a relative one wrongly for old revisions. Raises
     ConfigError.
     """
-    remote = _located(project, environ)
+    from mlrepro import localconfig
+
+    outdated = _outdated(project, of(project, environ).name)
+    if write and outdated:
+        localconfig.set_local(project, of(project, environ).name, {"url": None})
+        localconfig.note(project, "", "")
+    remote = _located(project, environ, outdated)
     if remote.store is None:
         return remote
     _refuse_link(project, remote.store.root)
-    moves = _is_relative(written_url(project, "config", remote.name))
-    movable = moves and os.path.isdir(remote.url)
-    if write and movable and written_url(project, "config.local", remote.name) != remote.url:
-        set_local(project, remote.name, {"url": remote.url})
+    tracked = written_url(project, "config", remote.name)
+    if write and _is_relative(tracked) and os.path.isdir(remote.url):
+        if written_url(project, "config.local", remote.name) != remote.url:
+            localconfig.set_local(project, remote.name, {"url": remote.url})
+        localconfig.note(project, tracked, remote.url)
     return remote
 
 
-def _located(project: Project, environ: Mapping[str, str]) -> Remote:
+def _outdated(project: Project, name: str) -> str:
+    """The tracked url where another was noted for an earlier one: the store has moved; else ""."""
+    from mlrepro import localconfig
+
+    tracked, local = (
+        written_url(project, "config", name),
+        written_url(project, "config.local", name),
+    )
+    was, place = localconfig.noted(project)
+    return tracked if local and local == place and tracked != was else ""
+
+
+def _located(project: Project, environ: Mapping[str, str], moved_to: str) -> Remote:
     remote = of(project, environ)
     tracked = written_url(project, "config", remote.name)
+    if moved_to:
+        url = moved_to if "://" in moved_to else os.path.join(project.dvc_dir, moved_to)
+        _use(remote, url if "://" in url else os.path.normpath(url), "config")
+        remote.relative = moved_to if _is_relative(moved_to) else ""
+        if remote.is_network:
+            settings = dvcconfig.load(project.dvc_dir, environ)
+            options = settings.sections.get(dvcconfig.remote_section(remote.name), {})
+            remote.endpoint = options.get("endpointurl", "") or environ.get("AWS_ENDPOINT_URL", "")
     if remote.store is None or not _is_relative(tracked):
         return remote
     here = os.path.normpath(os.path.join(project.dvc_dir, tracked))
@@ -312,7 +339,8 @@ def _located(project: Project, environ: Mapping[str, str]) -> Remote:
 
 
 def _use(remote: Remote, place: str, found_in: str) -> None:
-    remote.url, remote.store, remote.found_in = place, Store(place), found_in
+    remote.url, remote.found_in = place, found_in
+    remote.store = None if "://" in place else Store(place)
 
 
 def _was_here(project: Project, place: str) -> bool:
@@ -344,17 +372,3 @@ def _in_origin(project: Project, environ: Mapping[str, str], furthest: int = 5) 
                 return place
         folder = parent.root
     return ""
-
-
-def set_local(project: Project, name: str, values: Mapping[str, str | None]) -> None:
-    """Write settings of a remote into ``.dvc/config.local``, which git never sees (mode 0600).
-
-    What is None is taken out.
-    """
-    from mlrepro import durable
-
-    path = os.path.join(project.dvc_dir, "config.local")
-    before = _text(project, "config.local")
-    after = dvcconfig.set_values(before, dvcconfig.remote_section(name), values)
-    if after != before:
-        durable.write_atomic(path, after.encode(), mode=0o600)

@@ -168,6 +168,8 @@ def remote(result: Any, _path: Paths, would: bool) -> list[str]:
         what = f"move the store from {visible(result.was)} to" if result.moved else "set the store"
         return [f"would {what} {place}, copying {amount}", *lines, *notes]
     was = f"; the old one, {visible(result.was)}, is as it was" if result.moved else ""
+    if not (result.moved or result.changed or result.copied.count):
+        return [*lines, *notes, f"the store is {place}, as before"]
     lines += [*notes, f"the store is {place}, {amount} copied{was}"]
     if result.changed:
         lines.append(hint("git commit tells the other clones; each then runs mlrepro push --all"))

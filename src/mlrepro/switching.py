@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 
-from mlrepro import dvcconfig, ignore, rebinding, remote
+from mlrepro import dvcconfig, ignore, localconfig, rebinding, remote
 from mlrepro.config import CONFIG_FILE
 from mlrepro.dataclass import TYPE_CHECKING, dataclass
 from mlrepro.errors import ConfigError, MlreproError
@@ -44,7 +44,7 @@ def switch(project: Project, name: str, address: Address, *, dry_run: bool) -> S
     dropped: dict[str, str | None] = {} if same else dict.fromkeys({*before, *mine})
     whole = {**dropped, **address.options, **address.secrets, "url": address.url}
     if not dry_run:
-        remote.set_local(project, name, whole)
+        localconfig.set_local(project, name, whole)
     tracked = {**(dropped if not same else {}), **address.options, "url": written}
     tracked = {key: value for key, value in tracked.items() if value is not None or key in before}
     text = dvcconfig.set_values(text, dvcconfig.remote_section(name), tracked)
@@ -55,7 +55,7 @@ def switch(project: Project, name: str, address: Address, *, dry_run: bool) -> S
     errors = _rebind(work, address.url)
     _keep_out(work, address.url)
     if not dry_run:
-        remote.set_local(project, name, {"url": None, **dict.fromkeys(address.options)})
+        localconfig.set_local(project, name, {"url": None, **dict.fromkeys(address.options)})
         remote.located(project, os.environ)
     work.stage()
     changed = tuple(sorted({*work.created, *work.changed}))
@@ -63,11 +63,8 @@ def switch(project: Project, name: str, address: Address, *, dry_run: bool) -> S
 
 
 def _local(project: Project) -> str:
-    try:
-        with open(os.path.join(project.dvc_dir, "config.local"), encoding="utf-8") as file:
-            return file.read(dvcconfig.MAX_BYTES)
-    except FileNotFoundError:
-        return ""
+    path = os.path.join(project.dvc_dir, "config.local")
+    return dvcconfig.text_of("local", path, ".dvc/config.local")
 
 
 def _rebind(work: Scaffold, url: str) -> list[MlreproError]:

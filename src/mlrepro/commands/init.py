@@ -14,6 +14,7 @@ from mlrepro import (
     git,
     ignore,
     install,
+    localconfig,
     outputs,
     process,
     project as places,
@@ -215,7 +216,7 @@ def _remote(work: Scaffold, url: str, *, explicit: bool) -> Remote:
         return present if present is not None and present.url else _planned(project, url)
     now = remote.of(project, os.environ)
     if explicit and now.url != url.removeprefix("file://"):  # what this clone had noted for itself
-        remote.set_local(project, now.name, {"url": url})
+        localconfig.set_local(project, now.name, {"url": url})
     return remote.located(project, os.environ)
 
 
