@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 
 from mlrepro import (
+    collisions,
     engine,
     executable,
     fetching,
@@ -137,7 +138,12 @@ def _plan(
     ]
     gone = fetching.gather(project, target, needs, options, result.unreachable)
     plans = []
+    clashes = collisions.clashes(found, project.state_dir) if wanted else {}
     for item in wanted:
+        refused = collisions.refusal(clashes, item.path)
+        if refused is not None:
+            result.errors.append(refused)
+            continue
         data, entry = found[item.path], record.entry(item.path, item.pointer)
         lost = gone.get(item.path)
         if lost:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from array import array
 
-from mlrepro import executable, folder, index, legacy, transfer
+from mlrepro import collisions, executable, folder, index, legacy, transfer
 from mlrepro.dataclass import TYPE_CHECKING, dataclass, field
 from mlrepro.errors import Refused
 from mlrepro.restoring import Restore
@@ -112,8 +112,8 @@ def plan_folder(project: Project, target: Remote, plan: Plan, lost: set[str], fo
         path = project.absolute(f"{item.path}/{name}")
         size = stats[name][0] if name in stats else None
         if _saved_since(plan, here, oid) and is_saved(target, oid, size):
-            pass
-        elif here and here != was.get(name) and (was or not is_saved(target, here, size)):
+            was[name] = here = oid
+        if here and here != was.get(name) and (was or not is_saved(target, here, size)):
             if not force:
                 plan.kept.append(f"{item.path}/{name}")
                 continue
@@ -140,6 +140,10 @@ def _members(project: Project, target: Remote, plan: Plan) -> tuple[dict[str, st
     places = [target.cache] + ([target.store] if target.store is not None else [])
     listing = transfer.listing_of(item.oid, places) or []
     plan.members = {member.relpath: member.oid for member in listing}
+    clashes = collisions.clashes(plan.members, project.state_dir)
+    refused = collisions.refusal(clashes, next(iter(clashes), ""))
+    if refused is not None:
+        raise refused
     was: dict[str, str] = {}
     if synced.endswith(".dir"):
         was = {member.relpath: member.oid for member in transfer.listing_of(synced, places) or []}
