@@ -175,7 +175,7 @@ class Steps:
             if self.world.suspect:
                 self.world.repair()
             done = clone.git(*command, check=False)
-            emptied = "--amend" in command and "make\nit empty" in done.stdout
+            emptied = "--amend" in command and "make\nit empty" in done.stdout + done.stderr
             assert done.returncode == 0 or emptied, done.stdout + done.stderr
         if done.returncode:
             assert clone.head == head
