@@ -19,6 +19,8 @@ from mlrepro.result import Options
 from past import FIRST, FOURTH, ONE, SECOND, THREE, Past, told
 
 CONTENT = {"one": FIRST, "two": SECOND, "three": SECOND, "four": FOURTH}
+# What a command may note in passing, for this clone alone.
+OUR_NOTES = {".git/mlrepro/index", ".git/mlrepro/place", ".dvc/config.local"}
 
 
 @pytest.fixture
@@ -113,7 +115,7 @@ def test_an_unsaved_change_stops_it_before_anything_is_done(
     assert "--force" in result.errors[0].hint
     after = working.snapshot(work.root)
     changed = {name for name in {*before, *after} if before.get(name) != after.get(name)}
-    assert changed <= {".git/mlrepro/index", ".dvc/config.local", ".git/index"}
+    assert changed <= OUR_NOTES | {".git/index"}
     # An edit of what both commits have alike goes along, as one of code does.
     work.checkout("main")
     work.write("data/x.csv", THREE)
@@ -155,7 +157,7 @@ def test_edited_code_is_git_s_to_keep(work: Past) -> None:
     assert "train.py has changes that are not committed" in error.message
     after = working.snapshot(work.root)
     changed = {name for name in {*before, *after} if before.get(name) != after.get(name)}
-    assert changed <= {".git/mlrepro/index", ".dvc/config.local", ".git/index"}
+    assert changed <= OUR_NOTES | {".git/index"}
     assert work.has(FOURTH)
     error = refused(work, "one", force=True)
     assert error.code == "checkout-refused" and work.read("train.py") == b"mine\n"

@@ -89,7 +89,7 @@ def test_an_unsaved_change_is_kept(work: Past) -> None:
     assert work.status == ""
     after = working.snapshot(work.root)
     changed = {name for name in before if before[name] != after.get(name)}
-    assert changed <= {".git/mlrepro/index", ".dvc/config.local"}
+    assert changed <= {".git/mlrepro/index", ".git/mlrepro/place", ".dvc/config.local"}
     # With the pointer removed, and the record of it too: nothing says that this was ever saved.
     work.path("data/x.csv.dvc").unlink()
     (work.state / "index").unlink()
