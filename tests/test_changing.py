@@ -13,13 +13,14 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
+from types import FrameType
 
 import pytest
 
 import unprivileged
 import working
 from blobs import contents, make_store, oid_of
-from mlrepro import hashing
+from mlrepro import durable, hashing
 from mlrepro.commands import pre_commit
 from mlrepro.engine import save_files
 from mlrepro.errors import FileChanging
@@ -106,9 +107,11 @@ class Meddler:
         sys.setprofile(None)
         threading.setprofile(None)
 
-    def _profile(self, _: object, event: str, function: object) -> None:
+    def _profile(self, frame: FrameType, event: str, function: object) -> None:
         if event != "c_call" or self._busy:
             return
+        if frame.f_code.co_name == "has_writer":
+            return  # a writer would wait there for the reader, which here is the same process
         if getattr(function, "__module__", "") not in ("posix", "fcntl"):
             return
         self.calls += 1
@@ -121,8 +124,10 @@ class Meddler:
 
 @pytest.fixture(autouse=True)
 def short_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A file that changed is read again soon."""
+    """A file that changed is read again soon, and no disk is waited for."""
     monkeypatch.setattr(hashing, "_PAUSE", 0.001)
+    monkeypatch.setattr(os, "fsync", lambda _: None)
+    monkeypatch.setattr(durable, "syncfs", lambda _: True)
 
 
 def _old(path: Path) -> None:
@@ -132,7 +137,7 @@ def _old(path: Path) -> None:
 
 @pytest.mark.parametrize("size", [SMALL, LARGE], ids=["small", "large"])
 @pytest.mark.parametrize("how", WAYS)
-@pytest.mark.parametrize("stride", [17, pytest.param(1, marks=SLOW)])
+@pytest.mark.parametrize("stride", [17, pytest.param(2, marks=SLOW)])
 def test_a_change_at_every_call_of_the_engine(
     tmp_path: Path, record_property, how: str, size: int, stride: int
 ) -> None:

@@ -34,8 +34,10 @@ def counts(quick: int, slow: int) -> list[object]:
 
 
 @pytest.fixture
-def place() -> Iterator[Path]:
-    """A folder that every user can get to; a shared store is in it."""
+def place(monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    """A folder that every user can get to; a shared store is in it. No disk is waited for."""
+    monkeypatch.setattr(os, "fsync", lambda _: None)
+    monkeypatch.setattr(durable, "syncfs", lambda _: True)
     with unprivileged.open_folder() as folder:
         make_store(folder / "store")
         rounds.share(folder / "store")
