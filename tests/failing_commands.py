@@ -58,7 +58,8 @@ def main() -> None:
                 error.add_note(f"{command}, {errno.errorcode.get(number)} {way} call {at}: {call}")
                 raise
         for name, count in tried.items():
-            print(command, name, count, flush=True)
+            if count:
+                print(command, name, count, flush=True)
 
 
 def _cases(scene: Scene, way: str, stride: int) -> Iterator[tuple[int, int]]:

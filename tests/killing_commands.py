@@ -55,7 +55,9 @@ def _moments(scene: Scene, way: str, stride: int) -> Iterator[tuple[str, str]]:
     for at in every[random.randrange(stride) :: stride]:
         scene.fresh()
         ended = scene.run(lambda call, at=at: _kill(scene, way, call, at))
-        assert ended.killed, f"only {len(ended.calls)} calls, no {at}"
+        if not ended.killed:  # threads take turns: there may be a call more or less
+            assert at > len(ended.calls) - 1 >= len(scene.calls) * 0.9, f"{len(ended.calls)} calls"
+            continue
         call = ended.calls[at]
         yield f"call {at}", f"{call.name} {' '.join(call.paths)}"
 
