@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.metadata
 import os
+import signal
 import sys
 from collections.abc import Iterator
 from contextlib import ExitStack
@@ -25,6 +26,10 @@ _CALM = settings(deadline=None, suppress_health_check=[HealthCheck.function_scop
 settings.register_profile("quick", _CALM, max_examples=50)
 settings.register_profile("thorough", _CALM, max_examples=2_000)
 settings.load_profile("quick")
+
+# Where the tests run as a background job, a shell has had Ctrl-C ignored; what they start must not.
+if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 # What a hook, a make, a terminal or a user's shell hands on, and a test must not inherit.
 _NOT_INHERITED = (
