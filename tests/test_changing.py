@@ -165,7 +165,7 @@ def test_a_change_at_every_call_of_the_engine(
         if len(meddler.seen) == 1:
             break
     assert tried > 20 // stride
-    record_property("tried", ["changing files", f"a writer {how} at every call", tried])
+    record_property("tried", ["Changing files", f"a writer {how} at every call", tried])
 
 
 def _tracked(place: Path) -> Work:
@@ -219,7 +219,7 @@ def test_a_change_during_track_and_commit(
         assert work.md5("data/set/a").encode() in listing
         work.save()
         tried += 1
-    record_property("tried", ["changing files", f"a writer {how} during {command}", tried])
+    record_property("tried", ["Changing files", f"a writer {how} during {command}", tried])
 
 
 def _writes(path: Path, how: str, until: Path) -> None:
@@ -258,7 +258,7 @@ def test_a_busy_writer_beside(tmp_path: Path, record_property, how: str, times: 
     whole = path.read_bytes()
     for data in contents(Store(str(tmp_path / "store"))).values():
         assert whole.startswith(data) if how == "appends" else len(set(data)) == 1
-    record_property("tried", ["changing files", f"a busy writer {how}", times])
+    record_property("tried", ["Changing files", f"a busy writer {how}", times])
 
 
 @pytest.mark.parametrize("name", ["data/x.bin", "data/set/a"])

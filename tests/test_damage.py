@@ -75,7 +75,7 @@ def _try_each(root: Path, base: Path, cases: list[Case], record_property) -> Non
         else:
             _try(past.copy(root / str(number), base), case)
     what = f"a damaged blob met by {cases[0].command}"
-    record_property("tried", ["corruption", what, len(cases)])
+    record_property("tried", ["Corruption", what, len(cases)])
 
 
 def _try(work: past.Past, case: Case) -> None:
@@ -197,7 +197,7 @@ def test_the_workspace_mends_what_is_damaged_in_both(
     if how != "deleted" and command != "commit" and how != "flipped":
         told = {(one.oid, one.place) for one in done.damaged if one.mended}
         assert {oid for oid, place in told if place == "store"} == set(good)
-    record_property("tried", ["corruption", "damaged in cache and store at once", len(good)])
+    record_property("tried", ["Corruption", "damaged in cache and store at once", len(good)])
 
 
 @pytest.mark.parametrize(
@@ -227,7 +227,7 @@ def test_another_clone_mends_what_is_damaged_in_both(
         path for store in (work.cache, work.store) for path in (store / ".quarantine").glob("*")
     ]
     assert how == "deleted" or len(aside) == 2 * len(good)
-    record_property("tried", ["corruption", "mended from another clone", len(good)])
+    record_property("tried", ["Corruption", "mended from another clone", len(good)])
 
 
 def test_it_is_said_in_words_and_in_json(

@@ -91,7 +91,7 @@ def test_two_clones_push_to_one_store(place: Path, record_property, who: str, co
     rounds.together(count, works, check, place / "home", users)
     assert len(contents(store)) == sum(3 * len(_content(turn, 0)) for turn in range(count))
     assert leftovers(store.root) == [] and quarantined(store) == []
-    record_property("tried", ["concurrency", f"two clones push to one store, {who}", count])
+    record_property("tried", ["Concurrency", f"two clones push to one store, {who}", count])
 
 
 @EVERY
@@ -127,7 +127,7 @@ def test_a_pull_during_a_push(place: Path, record_property, who: str, count: int
     for turn in range(count if who != "two users" else 0):  # another's blobs are not linked
         assert all(_has(caches[1], data) for data in _content(turn, 0))
     assert quarantined(store) == quarantined(caches[1]) == []
-    record_property("tried", ["concurrency", f"a pull during a push, {who}", count])
+    record_property("tried", ["Concurrency", f"a pull during a push, {who}", count])
 
 
 @EVERY
@@ -178,7 +178,7 @@ def test_readers_during_a_repair(place: Path, record_property, who: str, count: 
     assert len(aside) == sum(len(_content(turn, 0)) for turn in range(count))
     assert all(data == b"damaged" or data.endswith(b"!") for data in aside)
     assert leftovers(store.root) == []
-    record_property("tried", ["concurrency", f"readers during a repair, {who}", count])
+    record_property("tried", ["Concurrency", f"readers during a repair, {who}", count])
 
 
 # one clone
@@ -215,7 +215,7 @@ def test_two_trackers_in_one_clone(place: Path, record_property, who: str, count
 
     works = [lambda turn, number=number: track(number, turn) for number in range(2)]
     rounds.together(count, works, check, place / "home", users)
-    record_property("tried", ["concurrency", f"two trackers in one clone, {who}", count])
+    record_property("tried", ["Concurrency", f"two trackers in one clone, {who}", count])
 
 
 @pytest.mark.parametrize("count", counts(2, 60))
@@ -255,7 +255,7 @@ def test_two_committers_in_two_worktrees(
     unprivileged.give(place, os.geteuid())
     assert work.git("rev-list", "--count", "--all").stdout.strip() == str(2 + 2 * count)
     contents(Store(str(place / "store")))
-    record_property("tried", ["concurrency", f"two committers in two worktrees, {who}", count])
+    record_property("tried", ["Concurrency", f"two committers in two worktrees, {who}", count])
 
 
 def test_two_commits_with_hooks_in_two_worktrees(place: Path, record_property) -> None:
@@ -278,7 +278,7 @@ def test_two_commits_with_hooks_in_two_worktrees(place: Path, record_property) -
 
     works = [lambda turn, number=number: commit(number, turn) for number in range(2)]
     rounds.together(2, works, check, place / "home")
-    record_property("tried", ["concurrency", "two commits with hooks in two worktrees", 2])
+    record_property("tried", ["Concurrency", "two commits with hooks in two worktrees", 2])
 
 
 @EVERY
@@ -337,7 +337,7 @@ def test_push_pull_and_repair_of_two_clones(
     rounds.together(count, [first, second], check, place / "home", users, prepare)
     contents(store)
     assert all(Store(str(mate.root / ".dvc/cache")).has(oid_of(one)) for one in (b"first\n", b"a"))
-    record_property("tried", ["concurrency", f"push, pull and repair of two clones, {who}", count])
+    record_property("tried", ["Concurrency", f"push, pull and repair of two clones, {who}", count])
 
 
 # a peer that was stopped
@@ -363,7 +363,7 @@ def test_a_push_that_was_stopped_in_the_middle(place: Path, record_property, cou
         assert all(_has(store, one) for one in data)
     contents(store)
     assert leftovers(store.root) == [] and quarantined(store) == []
-    record_property("tried", ["concurrency", "a push that was stopped in the middle", count])
+    record_property("tried", ["Concurrency", "a push that was stopped in the middle", count])
 
 
 def _stop_at(call: int) -> None:
@@ -405,7 +405,7 @@ def test_a_repair_that_was_stopped_before_it_moved_the_bad_blob(
     rounds.go_on(child)
     assert contents(store) == {oid_of(data): data}
     assert [path.read_bytes() for path in quarantined(store)] == [b"damaged"]
-    record_property("tried", ["concurrency", "a repair that was stopped", 1])
+    record_property("tried", ["Concurrency", "a repair that was stopped", 1])
 
 
 def test_a_lock_whose_holder_was_stopped(
@@ -428,7 +428,7 @@ def test_a_lock_whose_holder_was_stopped(
     rounds.go_on(child)
     assert work.track("data/x.csv").exit_code == 0
     assert work.oid("data/x.csv.dvc", ":0") == oid_of(b"x\n")
-    record_property("tried", ["concurrency", "a lock whose holder was stopped", 1])
+    record_property("tried", ["Concurrency", "a lock whose holder was stopped", 1])
 
 
 def test_an_index_of_git_that_stays_locked(
@@ -445,7 +445,7 @@ def test_an_index_of_git_that_stays_locked(
     lock.unlink()
     assert work.track("data/x.csv").exit_code == 0
     assert work.oid("data/x.csv.dvc", ":0") == oid_of(b"x\n")
-    record_property("tried", ["concurrency", "an index of git that stays locked", 1])
+    record_property("tried", ["Concurrency", "an index of git that stays locked", 1])
 
 
 def test_a_git_that_holds_the_index_for_a_moment_is_waited_for(place: Path) -> None:
