@@ -45,7 +45,7 @@ test-all: $(READY)    ## all tests, with all the servers that they ask
 	TEST_SERVERS=required $(PYTEST) $(ARGS)
 
 reliability: $(READY) ## try what goes wrong, and write down in docs/ how often it was survived
-	$(PYTEST) --reliability docs/reliability.md $(ARGS)
+	$(PYTEST) --reliability=docs/reliability.md tests $(ARGS)
 
 lint: $(READY)        ## style, types, and who may import whom
 	$(BIN)/ruff check .
