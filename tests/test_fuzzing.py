@@ -33,7 +33,7 @@ def test_nothing_but_our_own_errors_comes_out(
         check=False,
     )
     assert done.returncode == 0, done.stderr[-4000:]
-    counted = re.findall(r"Done (\d+) runs|#(\d+)\s+DONE", done.stderr)
+    counted = re.findall(r"Done (\d+) (?:runs|in)|#(\d+)\s+DONE", done.stderr)
     count = max((int(number) for pair in counted for number in pair if number), default=0)
     assert count > 0, done.stderr[-2000:]
     what = f"inputs bred for the {reader} reader"
