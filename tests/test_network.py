@@ -176,12 +176,13 @@ def test_a_blob_of_the_wrong_size_is_set_aside(far: Far) -> None:
         pytest.param(
             {"endpointurl": "http://127.0.0.1:9"}, "remote-unreachable", marks=pytest.mark.slow
         ),
-        (
+        pytest.param(
             {
                 "access_key_id": servers.READER_KEY,
                 "secret_access_key": servers.READER_SECRET,
             },
             "remote-forbidden",
+            marks=pytest.mark.slow,
         ),
     ],
 )

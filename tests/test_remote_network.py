@@ -97,6 +97,7 @@ def test_to_s3_with_the_keys_from_standard_input(work: Work, s3: servers.S3, buc
     brought_back(work)
 
 
+@pytest.mark.slow
 def test_there_on_and_back(
     work: Work, s3: servers.S3, bucket: str, webdav: str, tmp_path: Path
 ) -> None:
