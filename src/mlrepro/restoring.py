@@ -190,6 +190,7 @@ class _Restorer:
         self._bytes = 0
         self._placed: list[_Staged] = []
         self._placed_ns = 0
+        self._last = 0
 
     def run(self, items: Sequence[Restore]) -> None:
         """Restore all: copied in several threads, put in place by one at a time."""
@@ -246,12 +247,14 @@ class _Restorer:
         self._add(_Staged(item, temp, size, mtime_ns, inode, device, False))
 
     def _size(self, item: Restore) -> int:
+        size: int
         if item.size is not None:
             return item.size
-        for store in self.sources:
-            found = store.find(item.oid)
+        for at in dict.fromkeys((self._last, *range(len(self.sources)))):
+            found = self.sources[at].find(item.oid)
             if found is not None:
-                return found[1].st_size
+                self._last, size = at, found[1].st_size  # the next one is likely there, too
+                return size
         return 0
 
     def _check_space(self, items: Sequence[Restore], sizes: list[int]) -> None:
