@@ -2,22 +2,29 @@
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import os
+import random
 import signal
+import subprocess
+import sys
 import threading
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 
 from blobs import Place, bytes_of, contents, damage, leftovers, make_store, oid_of, quarantined
+from building import Repo, read_file_tree
 from mlrepro import shares, smallblobs, smallfiles
 from mlrepro.engine import hash_files, save_files
 from mlrepro.errors import StoreError
 from mlrepro.hashing import stat_key
 from mlrepro.restoring import Restore
 from mlrepro.shares import WORTH_A_FORK, share_out
+from mlrepro.store import Store
 
 MANY = 2 * WORTH_A_FORK + 20
 
@@ -321,3 +328,80 @@ def test_messages_in_pieces() -> None:
         data += whole[at : at + 1]
         found += shares._messages(data)
     assert found == [b"one", b"", b"three" * 99] and not data
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("command", ["track", "pull"])
+@pytest.mark.parametrize("who", ["all", "one"])
+def test_commands_on_many_files_are_killed(
+    tmp_path: Path, record_property: Callable[[str, object], None], command: str, who: str
+) -> None:
+    """The command and its processes, or one of these alone, killed at random moments."""
+    count, rounds = 3 * WORTH_A_FORK, 8
+    repo = Repo.make(tmp_path / "repo")
+    assert repo.mlrepro("init").exit_code == 0
+    _files(repo.path("data"), count)
+    repo.mlrepro("track", "data")
+    repo.commit()
+    want = read_file_tree(repo.path("data"))
+    for at in range(rounds):
+        place = tmp_path / f"{at}"
+        if command == "pull":
+            tried, argv = repo.clone(place), ["pull"]
+        else:
+            tried, argv = Repo.make(place), ["track", "data"]
+            tried.mlrepro("init")
+            _files(tried.path("data"), count)
+        _run_and_kill(tried.root, argv, who)
+        here = read_file_tree(tried.path("data")) if tried.path("data").exists() else {}
+        assert all(want[name] == content for name, content in here.items())
+        store = (repo if command == "pull" else tried).path("stores/blob")
+        for blobs in (store, tried.path(".dvc/cache")):
+            contents(Store(str(blobs)))
+        again = tried.mlrepro(*argv)
+        assert again.exit_code == 0, again.stderr
+        assert read_file_tree(tried.path("data")) == want
+        assert tried.mlrepro("verify", "--deep").exit_code == 0 if command == "pull" else True
+        assert leftovers(tried.root, store) == []
+    what = "all processes" if who == "all" else "one of its processes"
+    told = f"{command} of many small files: {what} killed at a random moment"
+    record_property("tried", ["Kill anywhere", told, rounds])
+
+
+def _run_and_kill(folder: Path, argv: list[str], who: str) -> None:
+    """Run a command and kill it, or one of the processes that it started, some time later."""
+    running = subprocess.Popen(
+        [sys.executable, "-m", "mlrepro", "-q", "-j", "2", *argv],
+        cwd=folder, start_new_session=True, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+    )  # fmt: skip
+    pause, until = random.uniform(0.1, 0.5), time.monotonic() + 30
+    time.sleep(0 if who == "one" else pause)
+    while running.poll() is None and time.monotonic() < until:
+        if who == "all":
+            os.killpg(running.pid, signal.SIGKILL)
+            break
+        shares_ = [pid for pid in _children(running.pid) if _is_share(pid)]
+        time.sleep(0.005)  # a git that is about to be started looks like a copy, for a moment
+        shares_ = [pid for pid in shares_ if _is_share(pid)]
+        if shares_:
+            time.sleep(random.uniform(0, 0.02))
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(random.choice(shares_), signal.SIGKILL)
+            break
+    said = running.communicate()[1].decode()
+    assert running.returncode in ((0, -signal.SIGKILL) if who == "all" else (0,)), said
+
+
+def _children(pid: int) -> list[int]:
+    try:
+        return [int(one) for one in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
+    except OSError:
+        return []
+
+
+def _is_share(pid: int) -> bool:
+    """Whether the process is a copy of its parent, not a git that it started."""
+    try:
+        return b"mlrepro" in Path(f"/proc/{pid}/cmdline").read_bytes()
+    except OSError:
+        return False
