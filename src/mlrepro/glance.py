@@ -19,6 +19,17 @@ WORTH_A_FORK = 4000  # files
 _FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 
 
+def is_folder_same(root: str, state_dir: str, path: str, oid: str) -> bool:
+    """Whether the folder ``path`` is proven to be as it was when its listing's hash was ``oid``."""
+    tree = folder.load(state_dir, path)
+    if tree is None or oid not in (tree.oid, tree.alias):
+        return False
+    try:
+        return is_same(root, tree)
+    except OSError:
+        return False
+
+
 def is_same(root: str, tree: folder.Tree) -> bool:
     """Whether every file of the folder is proven to be as it was hashed, and none came or went.
 

@@ -93,10 +93,15 @@ class Store:
             return False
         return size is None or len(oid) != 32 or found[1].st_size == size
 
+    @property
+    def marker(self) -> str:
+        """The file that holds the store's own id."""
+        return f"{self.root}/{_ROOM}/store"
+
     def read_id(self) -> str:
         """The store's own id, 32 hex digits; "" where it has none or its marker says nothing."""
         try:
-            fd = os.open(f"{self.root}/{_ROOM}/store", os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)
+            fd = os.open(self.marker, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)
         except OSError:
             return ""
         try:
