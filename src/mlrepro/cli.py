@@ -8,7 +8,7 @@ import os
 import sys
 from importlib import import_module
 
-from mlrepro import pager, redaction, terminal
+from mlrepro import redaction, terminal
 from mlrepro.call import Call, Flags, parse_plain
 from mlrepro.dataclass import TYPE_CHECKING, replace
 from mlrepro.errors import MlreproError, PathError, Refused, RepositoryError, UsageError
@@ -23,6 +23,9 @@ if TYPE_CHECKING:
 
 # The code of a Refused that a yes would lift: its message is then asked as a question.
 NEEDS_YES = "needs-yes"
+
+# What a person reads rather than glances at, as git pages its own log and diff.
+_PAGED = frozenset({"config", "diff", "log"})
 
 # What these show is what the files of the repository say, as it stands there.
 _OF_CONTENT = frozenset({"config", "diff", "log"})
@@ -74,7 +77,7 @@ class _Run:
 
     def outcome(self) -> Outcome:
         """Do what the line asks; every way in which that can fail becomes an Outcome."""
-        with terminal.stdout_kept_clear() if self.flags.json else contextlib.nullcontext():
+        with _stdout_kept_clear() if self.flags.json else contextlib.nullcontext():
             try:
                 return self._serve()
             except MlreproError as error:
@@ -173,6 +176,19 @@ def _here() -> str:
 
 
 @contextlib.contextmanager
+def _stdout_kept_clear() -> Iterator[None]:
+    """Send to stderr whatever anything prints meanwhile, libraries and child processes included."""
+    terminal.write(sys.stdout, "")
+    with contextlib.redirect_stdout(sys.stderr), contextlib.ExitStack() as undo:
+        with contextlib.suppress(OSError):
+            kept = os.dup(1)
+            undo.callback(os.close, kept)
+            undo.callback(os.dup2, kept, 1)
+            os.dup2(2, 1)
+        yield
+
+
+@contextlib.contextmanager
 def _standing_in(directory: str) -> Iterator[None]:
     """As if started in ``directory``; "" is the current folder. Raises UsageError if it is none."""
     before = _here()
@@ -221,13 +237,15 @@ def _coloured(outcome: Outcome) -> list[str]:
         return list(outcome.lines)
     from mlrepro import paint
 
-    return paint.painted(outcome.lines, history=outcome.command in pager.VERBS)
+    return paint.painted(outcome.lines, history=outcome.command in _PAGED)
 
 
 def _write(outcome: Outcome, flags: Flags, text: str) -> OSError | None:
-    paged = outcome.command in pager.VERBS and not (flags.json or outcome.failed)
-    if paged and pager.show(text, flags.directory):
-        return None
+    if outcome.command in _PAGED and not (flags.json or outcome.failed):
+        from mlrepro import pager
+
+        if pager.show(text, flags.directory):
+            return None
     return terminal.write(sys.stdout, text)
 
 

@@ -86,39 +86,75 @@ def _refuse_missing(cwd: str, error: Exception | None) -> None:
 def _spawned(
     argv: list[str], input: bytes, env: Mapping[str, str] | None, stdout: int
 ) -> tuple[int, bytes, bytes]:
-    """Run a program: its exit code, output and complaints. Raises OSError where it cannot begin.
+    """Run a program: its exit code, output and complaints. Raises OSError where it cannot begin."""
+    return Started(argv, input, env, stdout).ended()
 
-    Only the output comes through a pipe, so neither can wait for the other for ever.
+
+class Started:
+    """A program that runs beside us; ``ended`` waits for it, and has to be called once.
+
+    Only its output comes through a pipe, so neither can wait for the other for ever. Raises OSError
+    where it cannot be started.
     """
-    opened: list[int] = []
-    try:
-        opened.append(_file_of(input) if input else os.open(os.devnull, os.O_RDONLY | os.O_CLOEXEC))
-        opened.append(_file_of(b""))
-        out = stdout
-        if stdout == PIPE:
-            ours, out = os.pipe()
-            opened += [ours, out]
-        actions = [
-            (os.POSIX_SPAWN_DUP2, opened[0], 0),
-            (os.POSIX_SPAWN_DUP2, out, 1),
-            (os.POSIX_SPAWN_DUP2, opened[1], 2),
-        ]
-        child = os.posix_spawnp(
-            argv[0], argv, env or os.environ, file_actions=actions, setsigdef=_RESTORED
-        )
-        if stdout == PIPE:
-            os.close(opened.pop())
+
+    __slots__ = ("_child", "_err", "_out")
+
+    def __init__(
+        self,
+        argv: list[str],
+        input: bytes = b"",
+        env: Mapping[str, str] | None = None,
+        stdout: int = PIPE,
+    ) -> None:
+        self._out, self._err, out, given = -1, -1, stdout, -1
         try:
-            text = _all_of(ours) if stdout == PIPE else b""
-            code = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+            nothing = os.open(os.devnull, os.O_RDONLY | os.O_CLOEXEC) if not input else -1
+            given = _file_of(input) if input else nothing
+            self._err = _file_of(b"")
+            if stdout == PIPE:
+                self._out, out = os.pipe()
+            self._child = os.posix_spawnp(
+                argv[0],
+                argv,
+                env or os.environ,
+                file_actions=[
+                    (os.POSIX_SPAWN_DUP2, given, 0),
+                    (os.POSIX_SPAWN_DUP2, out, 1),
+                    (os.POSIX_SPAWN_DUP2, self._err, 2),
+                ],
+                setsigdef=_RESTORED,
+            )
         except BaseException:
-            os.kill(child, 9)
-            os.waitpid(child, 0)
+            _close(self._out, self._err)
             raise
-        os.lseek(opened[1], 0, os.SEEK_SET)
-        return code, text, _all_of(opened[1]) if code else b""
-    finally:
-        for file in opened:
+        finally:
+            _close(given, out if stdout == PIPE else -1)
+
+    def ended(self) -> tuple[int, bytes, bytes]:
+        """Its exit code, its output, and what it complained of if the code is not 0."""
+        try:
+            text = _all_of(self._out) if self._out >= 0 else b""
+            code = os.waitstatus_to_exitcode(os.waitpid(self._child, 0)[1])
+            os.lseek(self._err, 0, os.SEEK_SET)
+            return code, text, _all_of(self._err) if code else b""
+        except BaseException:
+            self.kill()
+            raise
+        finally:
+            _close(self._out, self._err)
+
+    def kill(self) -> None:
+        """End it at once, if it has not ended."""
+        try:
+            os.kill(self._child, 9)
+            os.waitpid(self._child, 0)
+        except (ProcessLookupError, ChildProcessError):
+            pass
+
+
+def _close(*files: int) -> None:
+    for file in files:
+        if file >= 0:
             os.close(file)
 
 

@@ -32,12 +32,14 @@ class Seal:
     ``looks``: path → numbers, or MISSING, of the files that say where things are; ``folders``: what
     has to be a folder of its own, no link; ``marker``: what the store's marker file holds;
     ``cleared``: git objects found fit to be committed; ``pointers``: name → git object;
-    ``entries``: (pointer, data, its numbers or MISSING or FOLDER, blob, size of the blob).
+    ``entries``: (pointer, data, its numbers or MISSING or FOLDER, blob, size of the blob);
+    ``clean``: as ``looks``, what else has to be as it is for ``status`` to find all in order; empty
+    where that was never asked.
     """
 
     __slots__ = (
-        "cleared", "entries", "folders", "git_dir", "looks", "marker", "pointers", "root",
-        "settings", "sum",
+        "clean", "cleared", "entries", "folders", "git_dir", "looks", "marker", "pointers", "root",
+        "settings",
     )  # fmt: skip
 
     def __init__(self, root: bytes, git_dir: bytes, settings: bytes) -> None:
@@ -50,7 +52,7 @@ class Seal:
         self.cleared = b""
         self.pointers: dict[bytes, bytes] = {}
         self.entries: list[tuple[bytes, bytes, bytes, bytes, bytes]] = []
-        self.sum = b""
+        self.clean: list[tuple[bytes, bytes]] = []
 
 
 def unbroken() -> bool:
@@ -93,7 +95,6 @@ def read(git_dir: bytes) -> Seal | None:
     if data[: len(MAGIC)] != MAGIC or data[len(MAGIC) : start] != sum_of(data[start:]) + b"\n":
         return None
     found = parsed(data[start:].split(b"\0"))
-    found.sum = data[len(MAGIC) : start]
     return found if found.git_dir == git_dir and found.settings == settings_now() else None
 
 
@@ -111,26 +112,28 @@ def parsed(fields: list[bytes]) -> Seal:
     """The seal that these fields say. Raises ValueError or IndexError."""
     found = Seal(fields[0], fields[1], fields[2])
     found.marker, found.cleared = (fields[3], fields[4]), fields[5]
-    looks, folders, pointers = (int(field) for field in fields[6].split())
-    at = 7
-    found.looks = list(zip(*[iter(fields[at : at + 2 * looks])] * 2, strict=True))
-    at += 2 * looks
-    found.folders = fields[at : at + folders]
-    at += folders
-    found.pointers = dict(zip(*[iter(fields[at : at + 2 * pointers])] * 2, strict=True))
-    at += 2 * pointers
-    found.entries = list(zip(*[iter(fields[at:])] * 5, strict=True))
+    ends = [7]
+    for count, width in zip(fields[6].split(), (2, 1, 2, 2), strict=True):
+        ends.append(ends[-1] + int(count) * width)
+    looks, folders, pointers, clean, entries = ends
+    found.looks = list(zip(*[iter(fields[looks:folders])] * 2, strict=True))
+    found.folders = fields[folders:pointers]
+    found.pointers = dict(zip(*[iter(fields[pointers:clean])] * 2, strict=True))
+    found.clean = list(zip(*[iter(fields[clean:entries])] * 2, strict=True))
+    found.entries = list(zip(*[iter(fields[entries:])] * 5, strict=True))
     return found
 
 
 def rendered(seal: Seal) -> bytes:
     """The bytes of a seal's file."""
-    counts = b"%d %d %d" % (len(seal.looks), len(seal.folders), len(seal.pointers))
+    counts = b"%d %d %d %d" % (
+        len(seal.looks), len(seal.folders), len(seal.pointers), len(seal.clean),
+    )  # fmt: skip
     fields = [seal.root, seal.git_dir, seal.settings, *seal.marker, seal.cleared, counts]
     for pair in seal.looks:
         fields += pair
     fields += seal.folders
-    for pair in seal.pointers.items():
+    for pair in (*seal.pointers.items(), *seal.clean):
         fields += pair
     for entry in seal.entries:
         fields += entry
@@ -138,11 +141,13 @@ def rendered(seal: Seal) -> bytes:
     return MAGIC + sum_of(body) + b"\n" + body
 
 
-def holds(seal: Seal, index: bytes) -> bool:
-    """Whether all is as the seal says, and ``index`` holds no pointer and no file that is new."""
-    for path, numbers in seal.looks:
-        if numbers_of(path) != numbers:
-            return False
+def holds(seal: Seal, index: bytes, *, whole: bool = False) -> bool:
+    """Whether all is as the seal says, and ``index`` holds no pointer and no file that is new.
+
+    ``whole``: it holds all pointers as well, and what ``clean`` says is so too.
+    """
+    if not are_as(seal.looks):
+        return False
     for path in seal.folders:
         if posix.lstat(path).st_mode & _KIND != _DIRECTORY:
             return False
@@ -150,7 +155,14 @@ def holds(seal: Seal, index: bytes) -> bool:
     if marker and content(marker, 256) != text:
         return False
     present = _pointers_in(content(index, 1 << 30), seal)
-    return present is not None and all(_is_in_order(seal, entry, present) for entry in seal.entries)
+    if present is None or (whole and (len(present) < len(seal.pointers) or not are_as(seal.clean))):
+        return False
+    return all(_is_in_order(seal, entry, present) for entry in seal.entries)
+
+
+def are_as(looks: list[tuple[bytes, bytes]]) -> bool:
+    """Whether each of these files has the numbers that go with it."""
+    return all(numbers_of(path) == was for path, was in looks)
 
 
 def numbers_of(path: bytes) -> bytes:

@@ -11,7 +11,7 @@ from mlrepro.errors import MlreproError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Mapping
 
     from mlrepro.project import Project
     from mlrepro.remote import Remote
@@ -25,12 +25,71 @@ def nothing_to_do(project: Project) -> bool:
     proof = unchanged.proof(project)
     if proof is None:
         return False
-    if are_settled(looks, began):
-        try:
-            keep(project, of(project, proof, looks))
-        except (OSError, MlreproError):
-            pass  # it only saves time
+    _keep(project, proof, looks, [], began)
     return True
+
+
+class Watch:
+    """Begun before a ``status`` looks at anything, so that what it finds in order can be sealed."""
+
+    __slots__ = ("_began", "_looks", "_project", "_wider")
+
+    def __init__(self, project: Project) -> None:
+        self._project = project
+        self._began = index.now_ns()
+        self._looks = looks_at(_settings(project))
+        notes = [os.path.join(project.common_dir, "mlrepro", name) for name in ("store", "owed")]
+        self._wider = looks_at([*notes, os.path.join(project.state_dir, "place")])
+
+    def keep(self, names: Mapping[str, str]) -> None:
+        """Seal that all is clean; ``names``: each tracked path and its pointer. Raises nothing.
+
+        Not so where anything is in play that is not known by the times of a few files.
+        """
+        proof = unchanged.proof(self._project)
+        if proof is None or proof.target is None or proof.target.store is None:
+            return
+        entries = proof.record.entries
+        if names != {path: entry.pointer for path, entry in entries.items()}:
+            return
+        if any(name.endswith("dvc.lock") for name in names.values()):
+            return  # which of its outputs count, other files say
+        pointers = looks_at(map(self._project.absolute, sorted(set(names.values()))))
+        folders = [entry.oid for entry in entries.values() if not entry.stat]
+        wider = [*self._wider, *pointers, *_blobs_of_folders(proof.target, folders)]
+        if seal.MISSING not in [numbers for _, numbers in pointers]:
+            _keep(self._project, proof, self._looks, wider, self._began)
+
+
+def _blobs_of_folders(target: Remote, oids: list[str]) -> list[tuple[bytes, bytes]]:
+    """By what it is known that the blobs of these folders are there: their listings, and by them.
+
+    No blob comes or goes without a trace in the times of the folder that it lies in.
+    """
+    if not oids or target.store is None:
+        return []
+    store = target.store
+    bases = dict.fromkeys((store.base, store.root))
+    paths = [path(oid) for oid in oids for one in (target.cache, store)
+             for path in (one.path, one.legacy_path)]  # fmt: skip
+    for base in bases:
+        paths += [base, *(f"{base}/{number:02x}" for number in range(256))]
+    return looks_at(paths)
+
+
+def _keep(
+    project: Project,
+    proof: Proof,
+    looks: list[tuple[bytes, bytes]],
+    wider: list[tuple[bytes, bytes]],
+    began_ns: int,
+) -> None:
+    """Seal it, if none of it can have changed since ``began_ns``."""
+    try:
+        if are_settled((*looks, *wider), began_ns):
+            keep(project, of(project, proof, looks, wider))
+    except (OSError, MlreproError):
+        pass  # it only saves time
 
 
 def _settings(project: Project) -> list[str]:
@@ -60,11 +119,16 @@ def are_settled(looks: Iterable[tuple[bytes, bytes]], began_ns: int) -> bool:
     return True
 
 
-def of(project: Project, proof: Proof, looks: list[tuple[bytes, bytes]]) -> seal.Seal:
+def of(
+    project: Project,
+    proof: Proof,
+    looks: list[tuple[bytes, bytes]],
+    wider: list[tuple[bytes, bytes]],
+) -> seal.Seal:
     """The seal of what was just proven. Raises OSError or StoreError for what is gone meanwhile."""
     places = os.fsencode(project.root), os.fsencode(project.git_dir)
     made = seal.Seal(*places, seal.settings_now())
-    made.looks = looks
+    made.looks, made.clean = looks, wider
     made.cleared = " ".join(proof.record.cleared).encode()
     target = proof.target
     if target is None:
@@ -121,8 +185,8 @@ def _folders(project: Project, target: Remote, made: seal.Seal) -> list[bytes]:
     return sorted(found)
 
 
-def keep(project: Project, made: seal.Seal) -> bytes:
-    """Write the seal, unless it is there as it is; returns its checksum."""
+def keep(project: Project, made: seal.Seal) -> None:
+    """Write the seal, unless it is there as it is."""
     data = seal.rendered(made)
     path = os.path.join(project.git_dir, os.fsdecode(seal.FILE))
     try:
@@ -131,4 +195,3 @@ def keep(project: Project, made: seal.Seal) -> bytes:
         same = False
     if not same:
         durable.write_atomic(path, data, durable=False)  # its checksum tells a damaged one
-    return data[len(seal.MAGIC) : len(seal.MAGIC) + 8]
