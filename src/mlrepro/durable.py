@@ -16,7 +16,7 @@ from mlrepro.kernel import NOT_SUPPORTED, rename_noreplace, syncfs
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Iterable, Mapping, Sequence
 
 TEMP_PREFIX = ".mlrepro-"  # begins the name of every temporary file made outside a staging folder
 FEW = 8  # up to so many files or folders are flushed one by one; more, by one syncfs
@@ -34,6 +34,46 @@ def write_atomic(path: str, data: bytes, *, mode: int | None = None, durable: bo
     Raises PathError where ``path`` is a symlink or anything else that is not a plain file, and
     OSError as the file system gives it; the old file is then as it was.
     """
+    temp, target, _ = _written_beside(path, data, mode, durable)
+    _take_over(temp, target, path)
+    if durable:
+        sync_dirs([os.path.dirname(target)])
+
+
+def write_many(files: Mapping[str, bytes]) -> None:
+    """The same for many files, whose bytes are flushed together, and so are their names.
+
+    None is renamed before all are on the disk; a kill between two renames leaves each file the old
+    one or the new one. Raises as ``write_atomic``.
+    """
+    if len(files) <= FEW:
+        for path, data in files.items():
+            write_atomic(path, data)
+        return
+    waiting: dict[str, tuple[str, str]] = {}
+    temps: dict[int, list[str]] = {}  # by device: a flush is one file system's
+    folders: dict[int, set[str]] = {}
+    try:
+        for path, data in files.items():
+            temp, target, device = _written_beside(path, data, None, False)
+            waiting[path] = temp, target
+            temps.setdefault(device, []).append(temp)
+            folders.setdefault(device, set()).add(target[: target.rindex("/")])
+        for names in temps.values():
+            sync_files(names)
+        for path in files:
+            _take_over(*waiting.pop(path), path)
+    finally:
+        for temp, _ in waiting.values():
+            discard(temp)
+    for there in folders.values():
+        sync_dirs(there)
+
+
+def _written_beside(
+    path: str, data: bytes, mode: int | None, durable: bool
+) -> tuple[str, str, int]:
+    """A temporary file with the new content beside ``path``: it, where it goes, its device."""
     folder, name = os.path.split(os.path.abspath(path))
     bits = mode
     try:
@@ -51,7 +91,7 @@ def write_atomic(path: str, data: bytes, *, mode: int | None = None, durable: bo
         if bits is None:
             bits = stat.S_IMODE(old.st_mode)
     _sweep(folder)
-    temp = os.path.join(folder, f"{TEMP_PREFIX}w-{os.getpid()}-{os.urandom(4).hex()}")
+    temp = f"{folder}/{TEMP_PREFIX}w-{os.getpid()}-{os.urandom(4).hex()}"
     flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
     fd = os.open(temp, flags, 0o666 if bits is None else bits & 0o777)
     try:
@@ -62,16 +102,29 @@ def write_atomic(path: str, data: bytes, *, mode: int | None = None, durable: bo
             write_all(fd, data)
             if durable:
                 flush(fd)
+            device = os.fstat(fd).st_dev
         finally:
             os.close(fd)
-        os.rename(temp, os.path.join(folder, name))
     except BaseException as error:
-        discard(temp)
-        if isinstance(error, OSError) and (not error.filename or error.filename == temp):
-            error.filename = path
+        _give_up(temp, path, error)
         raise
-    if durable:
-        sync_dirs([folder])
+    return temp, f"{folder}/{name}", device
+
+
+def _take_over(temp: str, target: str, path: str) -> None:
+    """Give a temporary file the name that it was written for."""
+    try:
+        os.rename(temp, target)
+    except BaseException as error:
+        _give_up(temp, path, error)
+        raise
+
+
+def _give_up(temp: str, path: str, error: BaseException) -> None:
+    """Remove a temporary file, and have the error name the file that it was for."""
+    discard(temp)
+    if isinstance(error, OSError) and (not error.filename or error.filename == temp):
+        error.filename = path
 
 
 def _sweep(folder: str) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 import os
 
-from mlrepro import gitindex, gitlock, loose, process
+from mlrepro import gitindex, gitlock, loose, plainfile, process
 from mlrepro.dataclass import TYPE_CHECKING, dataclass
 from mlrepro.errors import MlreproError, ProcessError, UsageError
 
@@ -19,6 +19,8 @@ LITERAL = {"GIT_LITERAL_PATHSPECS": "1", "LC_ALL": "C", "GIT_OPTIONAL_LOCKS": "0
 QUIET = "MLREPRO_NO_HOOKS"  # set while we run git ourselves and do what the hooks would
 NULL_OID = "0" * 40
 _FEW = 64  # objects that are looked for as files before git is asked for them
+_MANY = 64  # files that are staged by way of a pack
+_SMALL = 1 << 16  # bytes of one of them
 
 
 @dataclass(frozen=True, slots=True)
@@ -253,9 +255,12 @@ def stage(project: Project, names: Iterable[str], indexes: Sequence[str] = ("",)
     Another git that changes the index just now is waited for. Raises RepositoryError (``locked``)
     where it does not come to an end.
     """
-    listing = joined(names)
+    wanted = list(names)
+    listing = joined(wanted)
     if not listing:
         return
+    if len(wanted) >= _MANY:
+        _pack(project, wanted)
     for index in indexes:
         gitlock.patiently(
             functools.partial(
@@ -264,6 +269,24 @@ def stage(project: Project, names: Iterable[str], indexes: Sequence[str] = ("",)
             ),
             (index or os.path.join(project.git_dir, "index")) + ".lock",
         )  # fmt: skip
+
+
+def _pack(project: Project, names: Sequence[str]) -> None:
+    """Put small files into git's objects as one pack, where ``update-index`` then finds them.
+
+    By itself that would make a file for each. What its filters or line-end rules change it still
+    writes, beside what is then of no use in the pack.
+    """
+    parts = []
+    for name in names:
+        try:
+            text = plainfile.read(project.root, name, _SMALL + 1)
+        except (OSError, MlreproError):
+            continue  # gone, or not to be read: update-index says so
+        if len(text) <= _SMALL:
+            parts.append(b"blob\ndata %d\n%s\n" % (len(text), text))
+    argv = ("-c", "fastimport.unpackLimit=1", "fast-import", "--quiet", "--depth=0")
+    run(project, *argv, input=b"".join(parts))
 
 
 def is_as_staged(project: Project, name: str) -> bool:
