@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Mapping, Sequence
 
 from mlrepro.copying import CopyReport, copy_blobs
-from mlrepro.dataclass import dataclass, field
+from mlrepro.dataclass import TYPE_CHECKING, dataclass, field
 from mlrepro.durable import discard, flush, free_bytes, hard_link
 from mlrepro.errors import MlreproError, StoreError
 from mlrepro.hashing import HashReport, hash_files, in_turn, read_stable, sizes, watch
@@ -17,6 +16,9 @@ from mlrepro.reading import is_right, set_aside, verify_blob
 from mlrepro.result import Reporter
 from mlrepro.store import Store, store_error
 from mlrepro.streaming import SMALL, Sink, md5_of, nothing, read_whole, stream
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping, Sequence
 
 __all__ = [
     "CopyReport", "HashReport", "SaveReport", "Saved",

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-from array import array
 from bisect import bisect_left
 from zlib import crc32
 
@@ -15,6 +14,7 @@ from mlrepro.index import COARSE_NS, TICK_NS, WHOLE_NS, is_racy
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from array import array
     from collections.abc import Iterator
 
 MAGIC = b"mlrepro tree 3\n"
@@ -36,7 +36,7 @@ class Walk:
 
     def __init__(self) -> None:
         self.names: list[str] = []
-        self.numbers = array("q")
+        self.numbers = packed([])
         self.odd: list[str] = []
         self.hollow: list[str] = []
         self.nested: list[str] = []
@@ -75,6 +75,8 @@ def walk(root: str, path: str, *, stats: bool = True) -> Walk:
 
 def packed(numbers: list[int]) -> array[int]:
     """The numbers of files as a tree keeps them."""
+    from array import array  # two milliseconds, since it loads `collections`
+
     try:
         return array("q", numbers)
     except OverflowError:  # inodes above 2**63: some network file systems

@@ -6,6 +6,7 @@ The format is that of ``as_list`` and ``as_bytes`` in ``dvc_data/hashfile/tree.p
 
 from __future__ import annotations
 
+from mlrepro import digest
 from mlrepro.dataclass import dataclass
 from mlrepro.errors import PointerError, PointerUnknown
 from mlrepro.safepath import HEX, check_paths, named
@@ -135,6 +136,4 @@ def render_listing(members: Iterable[Member]) -> bytes:
 
 def listing_oid(data: bytes) -> str:
     """The oid of a folder whose listing is ``data``."""
-    from hashlib import md5  # slow to import, and a pointer alone does not need it
-
-    return md5(data, usedforsecurity=False).hexdigest() + ".dir"
+    return digest.md5(data) + ".dir"

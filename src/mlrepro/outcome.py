@@ -5,21 +5,22 @@ from __future__ import annotations
 import json
 import os
 import re
-from collections.abc import Callable
 
 from mlrepro import redaction
 from mlrepro.dataclass import TYPE_CHECKING, dataclass, field
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from typing import Any
 
     from mlrepro.errors import MlreproError
     from mlrepro.project import Project
 
+    Show = Callable[[str], str]
+
 ENVELOPE_VERSION = 1
 EXIT_BUG, EXIT_INTERRUPTED = 3, 130
 
-Show = Callable[[str], str]
 
 _PATHS = frozenset({"path", "pointer", "file", "before"})
 _PATH_LISTS = frozenset(
