@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from mlrepro import render_diff, render_history, render_store
+import sys
+
 from mlrepro.amounts import many, size
 from mlrepro.dataclass import TYPE_CHECKING
 from mlrepro.layout import Paths, hint, short, table
@@ -15,6 +16,8 @@ if TYPE_CHECKING:
 
     from mlrepro.outcome import Show
     from mlrepro.result import Options
+
+    _Renderer = Callable[[Any, Paths, bool], list[str]]
 
 # Results are known here by their fields alone: importing the commands would import all they need.
 
@@ -140,6 +143,8 @@ def _diff(result: Any, path: Paths, would: bool) -> list[str]:
         from mlrepro import render_markdown
 
         return render_markdown.diff(result, path)
+    from mlrepro import render_diff
+
     return render_diff.diff(result, path, would)
 
 
@@ -156,23 +161,32 @@ def _explain(result: Any, path: Paths, _would: bool) -> list[str]:
     return lines
 
 
-_RENDERERS: dict[str, Callable[[Any, Paths, bool], list[str]]] = {
+def _later(module: str, verb: str) -> _Renderer:
+    """The renderer of a verb that is used less often, and loads more."""
+
+    def draw(result: Any, path: Paths, would: bool) -> list[str]:
+        name = f"mlrepro.{module}"
+        __import__(name)
+        lines: list[str] = getattr(sys.modules[name], verb)(result, path, would)
+        return lines
+
+    return draw
+
+
+_RENDERERS: dict[str, _Renderer] = {
     "init": _init,
     "track": _track,
     "status": status,
     "push": _push,
     "pull": _pull,
     "resolve": _resolve,
-    "log": render_history.log,
-    "config": render_history.config,
     "diff": _diff,
-    "restore": render_store.restore,
-    "checkout": render_store.checkout,
-    "verify": render_store.verify,
-    "remote": render_store.remote,
-    "gc": render_store.gc,
-    "mv": render_store.mv,
-    "untrack": render_store.untrack,
-    "doctor": render_store.doctor,
     "hook": _explain,
-}
+    **{verb: _later("render_history", verb) for verb in ("log", "config")},
+    **{
+        verb: _later("render_store", verb)
+        for verb in (
+            "restore", "checkout", "verify", "remote", "gc", "mv", "untrack", "doctor",
+        )
+    },
+}  # fmt: skip
