@@ -35,12 +35,14 @@ if TYPE_CHECKING:
 class Target:
     """A path whose content is to be saved, and the pointer that is to name it.
 
-    ``item``: what its pointer says today, None for a new one.
+    ``item``: what its pointer says today, None for a new one; ``now``: what this very run has found
+    there, which then need not be looked at again.
     """
 
     path: str
     pointer: str
     item: Tracked | None = None
+    now: Data | None = None
 
 
 @dataclass(slots=True)

@@ -83,6 +83,13 @@ def packed(numbers: list[int]) -> array[int]:
         return array("q", [_signed(number) for number in numbers])
 
 
+def unpacked(data: bytes) -> array[int]:
+    """The numbers of files, of their bytes."""
+    numbers = packed([])
+    numbers.frombytes(data)
+    return numbers
+
+
 def rules_above(root: str, path: str) -> bytes:
     """The rules of the ``.dvcignore`` files from the root down to ``path``; b"" where none has any.
 
@@ -252,6 +259,8 @@ class Tree:
 
     def unchanged(self, found: Walk) -> dict[str, str]:
         """The files of ``found`` that are proven to be as they were hashed, with their hashes."""
+        if self.names == found.names:
+            return self._unchanged_in_place(found)
         before = zip(self.names, _rows(self.numbers), range(len(self.names)), strict=True)
         was = {name: (row, at * 32) for name, row, at in before}
         oids, old = self.oids.hex(), self.began_ns - COARSE_NS
@@ -264,6 +273,18 @@ class Tree:
             if (mtime < old and ctime < old) or not is_racy(mtime, ctime, self.began_ns):
                 same[name] = oids[at : at + 32]
         return same
+
+    def _unchanged_in_place(self, found: Walk) -> dict[str, str]:
+        """The same where no file came or went: nothing is looked up."""
+        oids, began = self.oids.hex(), self.began_ns
+        old, ats = began - COARSE_NS, range(0, len(oids), 32)
+        rows = zip(found.names, _rows(found.numbers), _rows(self.numbers), ats, strict=True)
+        return {
+            name: oids[at : at + 32]
+            for name, row, was, at in rows
+            if row == was
+            and ((row[1] < old and row[2] < old) or not is_racy(row[1], row[2], began))
+        }
 
 
 def _rows(numbers: array[int]) -> Iterator[tuple[int, ...]]:

@@ -205,6 +205,17 @@ class Store:
                         found.setdefault(lead + tail, size)
         return found
 
+    def list_names(self) -> set[str]:
+        """The name of every blob in the present layout; what lies there is not looked at."""
+        found: set[str] = set()
+        for number in range(256):
+            lead = f"{number:02x}"
+            try:
+                found.update([lead + tail for tail in os.listdir(f"{self.base}/{lead}")])
+            except (FileNotFoundError, NotADirectoryError):
+                continue
+        return found
+
     def adopt(self, temp: str, oid: str) -> bool:
         """Give a finished temporary file its blob's name, unless taken; says whether it was not.
 
