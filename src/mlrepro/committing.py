@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import re
 import stat
 
 from mlrepro import durable, git, outputs, pointer, process, wording
@@ -162,6 +161,8 @@ def stashed_names(environ: Mapping[str, str]) -> set[str]:
     """
     if environ.get("PRE_COMMIT") != "1":
         return set()
+    import re
+
     names: set[str] = set()
     for path in _patches(environ):
         try:
@@ -191,6 +192,8 @@ def _patches(environ: Mapping[str, str]) -> list[str]:
         environ.get("PREK_HOME") or os.path.join(caches, "prek"),
     ]
     places += [os.path.join(place, "patches") for place in places]
+    import re
+
     pids = ancestor_pids()
     found = []
     for place in places:

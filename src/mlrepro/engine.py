@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import itertools
 import os
-from collections.abc import Callable, Mapping, Sequence
 
 from mlrepro.copying import CopyReport, copy_blobs
-from mlrepro.dataclass import dataclass, field
+from mlrepro.dataclass import TYPE_CHECKING, dataclass, field
 from mlrepro.durable import discard, flush, free_bytes, hard_link
 from mlrepro.errors import MlreproError, StoreError
 from mlrepro.hashing import (
@@ -31,6 +30,9 @@ from mlrepro.shares import share_out
 from mlrepro.smallfiles import Take
 from mlrepro.store import Store, store_error
 from mlrepro.streaming import SMALL, Sink, md5_of, nothing, read_whole, stream
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping, Sequence
 
 __all__ = [
     "CopyReport", "HashReport", "SaveReport", "Saved",

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import functools
 import os
 
 from mlrepro import gitindex, gitlock, loose, process
@@ -270,14 +269,14 @@ def stage(
         return
     if texts is not None and len(texts) >= _MANY:
         _pack(project, texts.values())
+    asked = ("update-index", "--add", "--remove", "-z", "--stdin")
     for index in indexes:
-        gitlock.patiently(
-            functools.partial(
-                run, project, "update-index", "--add", "--remove", "-z", "--stdin",
-                input=listing, index=index,
-            ),
-            (index or os.path.join(project.git_dir, "index")) + ".lock",
-        )  # fmt: skip
+
+        def change(index: str = index) -> object:
+            return run(project, *asked, input=listing, index=index)
+
+        own = index or os.path.join(project.git_dir, "index")
+        gitlock.patiently(change, own + ".lock")
 
 
 def _pack(project: Project, texts: Iterable[bytes]) -> None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 from bisect import bisect_left
-from struct import unpack_from
 
 # The format is git's own: Documentation/gitformat-index.txt (versions 2, 3 and 4). A kind that is
 # not read here (SHA-256, a split or a sparse index) is answered with None: ask git instead.
@@ -61,7 +60,7 @@ def read(path: str) -> Entries | None:
         return None
     if len(data) < 32 or data[:4] != b"DIRC":
         return None
-    version, count = unpack_from(">II", data, 4)
+    version, count = int.from_bytes(data[4:8], "big"), int.from_bytes(data[8:12], "big")
     if version not in (2, 3, 4) or count * 63 > len(data) * 4:
         return None
     try:

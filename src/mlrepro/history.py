@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import os
-import re
 
-from mlrepro import git, lineage, outputs, transfer
+from mlrepro import git, outputs, transfer
 from mlrepro.dataclass import TYPE_CHECKING, dataclass
 from mlrepro.errors import MlreproError, StoreError
 from mlrepro.transfer import Need
@@ -23,8 +22,6 @@ _PLAIN = (
     r"  size: (0|[1-9]\d{0,17})\n"
     r"(?(2)  nfiles: (?:0|[1-9]\d{0,17})\n)(?:  isexec: true\n)?  hash: md5\n  path: ([^\n]+)\n"
 ).replace("(?(2)", "(?(%d)")
-_ALONE = re.compile((_PLAIN % 2).encode())
-_IN_BATCH = re.compile(r"([0-9a-f]{40,64} blob \d+\n" + _PLAIN % 3 + r"\n)")
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,6 +38,8 @@ def introduced(project: Project, *revisions: str) -> list[Version]:
 
     ``revisions`` are as ``git log`` takes them (``--all``, ``A..B``, ``--not``).
     """
+    from mlrepro import lineage  # not needed by a commit
+
     found = lineage.read(project, *revisions)
     about = git.about(project, {found.commit(version) for version in range(len(found))})
     return [
@@ -57,7 +56,11 @@ class Reader:
     """
 
     def __init__(self, project: Project) -> None:
+        import re  # a commit needs this module, and no reader
+
         self._project = project
+        self._alone = re.compile((_PLAIN % 2).encode())
+        self._in_batch = re.compile(r"([0-9a-f]{40,64} blob \d+\n" + _PLAIN % 3 + r"\n)")
         self.paths: dict[str, str] = {}  # as it stands in pointers (latin-1) → as it is meant
 
     def plain(self, data: bytes, count: int) -> list[tuple[str, str, str, str, str]]:
@@ -66,7 +69,7 @@ class Reader:
 
         Nothing is left over and there is one match for each text, so each match is one.
         """
-        rows: list[tuple[str, str, str, str, str]] = _IN_BATCH.findall(data.decode("latin-1"))
+        rows: list[tuple[str, str, str, str, str]] = self._in_batch.findall(data.decode("latin-1"))
         if len(rows) != count or sum([len(row[0]) for row in rows]) != len(data):
             return []
         return rows if {row[4] for row in rows} <= self.paths.keys() else []
@@ -78,7 +81,7 @@ class Reader:
 
         ``pipeline``: the ``dvc.yaml`` that goes with a ``dvc.lock``.
         """
-        plain = _ALONE.fullmatch(text)
+        plain = self._alone.fullmatch(text)
         if plain is not None:
             md5, kind, size, written = plain.groups()
             path = self.paths.get(written.decode("latin-1"))

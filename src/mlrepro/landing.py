@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import os
 import stat
-import threading
 import time
-from collections.abc import Sequence
+from _thread import allocate_lock
 
-from mlrepro.dataclass import dataclass
+from mlrepro.dataclass import TYPE_CHECKING, dataclass
 from mlrepro.durable import discard, flush, hard_link, sync_dirs, sync_files, write_all
 from mlrepro.errors import StoreError
 from mlrepro.store import BLOB_MODE, Store, store_error
 from mlrepro.streaming import SMALL, Moved, Sink, md5_of, nothing, read_whole, stream
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
 
 _BATCH_FILES = 4096  # so many blobs, or so many bytes, are flushed at once: what was done until
 _BATCH_BYTES = 1 << 29  # then is kept if the next moment is the last
@@ -88,8 +90,8 @@ class Landing:
         """Raises StoreError where one cannot be written to."""
         self.repaired: list[str] = []
         self.check_existing = check_existing
-        self._guard = threading.Lock()
-        self._one_batch = threading.Lock()
+        self._guard = allocate_lock()
+        self._one_batch = allocate_lock()
         self._claimed: set[str] = set()
         self._batch: list[Landed] = []
         self._bytes = 0

@@ -6,6 +6,7 @@ The format is that of ``as_list`` and ``as_bytes`` in ``dvc_data/hashfile/tree.p
 
 from __future__ import annotations
 
+from mlrepro import digest
 from mlrepro.dataclass import dataclass
 from mlrepro.errors import PointerError, PointerUnknown
 from mlrepro.safepath import HEX, check_paths, named
@@ -120,21 +121,26 @@ def render_listing(members: Iterable[Member]) -> bytes:
 
     Raises PointerError (``path-not-utf8``, ``path-invalid``, ``pointer-invalid``).
     """
-    from json.encoder import encode_basestring_ascii as quoted  # written in C
+    return render_pairs([(member.relpath, member.oid) for member in members])
 
-    pairs = sorted((member.relpath, member.oid) for member in members)
+
+def render_pairs(members: Iterable[tuple[str, str]]) -> bytes:
+    """The same of paths and oids."""
+    pairs = sorted(members)
     check_paths([relpath for relpath, _ in pairs], writing=True)
+    digits = "".join([oid for _, oid in pairs])
+    if len(digits) != 32 * len(pairs) or digits.strip(HEX):
+        relpath, oid = next(pair for pair in pairs if len(pair[1]) != 32 or pair[1].strip(HEX))
+        raise PointerError(f"{relpath}: {oid!r} is no md5", path=relpath)
+    try:
+        from _json import encode_basestring_ascii as quoted  # written in C
+    except ImportError:
+        from json.encoder import encode_basestring_ascii as quoted
     head, middle, tail = _HEAD, _MIDDLE[:-1], _TAIL[1:]
-    rows = []
-    for relpath, oid in pairs:
-        if len(oid) != 32 or oid.strip(HEX):
-            raise PointerError(f"{relpath}: {oid!r} is no md5", path=relpath)
-        rows.append(f"{head}{oid}{middle}{quoted(relpath)}{tail}")
+    rows = [f"{head}{oid}{middle}{quoted(relpath)}{tail}" for relpath, oid in pairs]
     return f"[{', '.join(rows)}]".encode("ascii")
 
 
 def listing_oid(data: bytes) -> str:
     """The oid of a folder whose listing is ``data``."""
-    from hashlib import md5  # slow to import, and a pointer alone does not need it
-
-    return md5(data, usedforsecurity=False).hexdigest() + ".dir"
+    return digest.md5(data) + ".dir"

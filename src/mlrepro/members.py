@@ -45,7 +45,8 @@ def save(
     done = Members(worktree.Data(wanted.path))
     entry = record.entries.get(wanted.path)
     worktree.refuse_link(project, wanted.path)
-    plan = worktree.plan_folder(project, wanted.path)
+    seen = wanted.now.plan if wanted.now is not None else None
+    plan = seen or worktree.plan_folder(project, wanted.path)
     done.hollow = plan.walk.hollow
     oids = dict(plan.known)
     certain = entry is not None and entry.stored and _marked(record, target)
@@ -53,7 +54,11 @@ def save(
         # Its members were saved where DVC 3 does not look: all of them are saved anew.
         plan = worktree.FolderPlan(plan.walk, {}, [*plan.known, *plan.fresh], plan.began_ns)
         oids, certain = {}, False
-    to_read = plan.fresh + _unstored(plan, oids, target.cache, store)
+    by_name = seen is not None and certain and store is not None
+    absent = _unnamed(oids, store) if by_name and store is not None else None
+    if absent is None:
+        absent = _unstored(plan, oids, target.cache, store)
+    to_read = plan.fresh + absent
     oids |= worktree.note_read(plan, _read(project, target, store, to_read, options, done))
     if not oids and plan.walk.names:
         raise PathError(
@@ -125,6 +130,16 @@ def _unstored(
         for name, oid in known.items()
         if not all(place.has(oid, sizes.get(name)) for place in places)
     ]
+
+
+def _unnamed(known: dict[str, str], store: Store) -> list[str]:
+    """The members whose blobs the store does not have, by the names in its folders.
+
+    For a commit of what the record says was stored whole, as far as it has not changed since: one
+    look for each of 256 folders.
+    """
+    there = store.list_names()
+    return [name for name, oid in known.items() if oid not in there]
 
 
 def _is_lacking(oid: str, size: int, cache: Store, store: Store | None) -> bool:

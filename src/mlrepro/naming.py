@@ -7,7 +7,8 @@ import os
 from mlrepro import capture, fitness, git, outputs, patterns, remote
 from mlrepro.capture import Target
 from mlrepro.dataclass import TYPE_CHECKING, dataclass, field
-from mlrepro.errors import MlreproError, PathError, RepositoryError
+from mlrepro.errors import MlreproError, PathError
+from mlrepro.project import require_dvc as require_dvc
 from mlrepro.safepath import quoted
 
 if TYPE_CHECKING:
@@ -27,16 +28,6 @@ class Chosen:
     targets: list[Target] = field(default_factory=list)
     pipeline: list[Tracked] = field(default_factory=list)
     errors: list[MlreproError] = field(default_factory=list)
-
-
-def require_dvc(project: Project) -> None:
-    """Raise RepositoryError where the repository has not been set up."""
-    if not os.path.isdir(project.dvc_dir):
-        raise RepositoryError(
-            "This repository is not set up for mlrepro: it has no .dvc folder.",
-            "mlrepro init",
-            code="not-initialised",
-        )
 
 
 def relative(project: Project, typed: str) -> str:

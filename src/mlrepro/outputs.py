@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 
-from mlrepro import git, plainfile, pointer, remote
+from mlrepro import digest, git, plainfile, pointer, remote
 from mlrepro.dataclass import TYPE_CHECKING, dataclass, field
 from mlrepro.errors import MlreproError, PathError, PointerError, PointerUnknown
 from mlrepro.pointer import Out
@@ -70,9 +70,7 @@ def is_lock(name: str) -> bool:
 
 def git_oid(content: bytes) -> str:
     """The name git gives a file with this content (SHA-1 repositories)."""
-    import hashlib
-
-    return hashlib.sha1(b"blob %d\0" % len(content) + content, usedforsecurity=False).hexdigest()
+    return digest.sha1(b"blob %d\0" % len(content) + content)
 
 
 def read_pointers(

@@ -17,6 +17,7 @@ from mlrepro.listing import (
     listing_oid,
     parse_listing,
     render_listing,
+    render_pairs,
 )
 from mlrepro.safepath import check_paths, is_oid, is_utf8, named, path_error, path_problem
 
@@ -38,6 +39,7 @@ __all__ = [
     "path_problem",
     "render",
     "render_listing",
+    "render_pairs",
 ]
 
 MAX_POINTER_BYTES = 1 << 20

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import os
 import struct
-from collections.abc import Collection, Iterable
-from hashlib import md5
 from zlib import crc32
 
-from mlrepro import durable
+from mlrepro import digest, durable
+from mlrepro.dataclass import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Collection, Iterable
 
 # One file for each place in the git folder that all worktrees of a clone share. After its head come
 # blocks, each of records of a fixed width, in order, with their number and checksum before them.
@@ -29,7 +31,7 @@ class Receipts:
 
     def __init__(self, common_dir: str, place: str) -> None:
         self._place = place.encode("utf-8", "surrogateescape").replace(b"\n", b" ")
-        name = md5(self._place, usedforsecurity=False).hexdigest()
+        name = digest.md5(self._place)
         self._folder = os.path.join(common_dir, "mlrepro", "receipts")
         self._file = os.path.join(self._folder, name)
         self._first = b""

@@ -5,12 +5,11 @@ from __future__ import annotations
 import errno
 import itertools
 import os
-import threading
 import time
-from collections.abc import Sequence
+from _thread import allocate_lock
 
 from mlrepro.anchor import Anchor
-from mlrepro.dataclass import dataclass, field
+from mlrepro.dataclass import TYPE_CHECKING, dataclass, field
 from mlrepro.durable import discard, flush, free_bytes, sync_dirs, sync_files
 from mlrepro.errors import MlreproError, StoreError
 from mlrepro.hashing import in_turn, stat_key
@@ -32,6 +31,9 @@ from mlrepro.smallblobs import Stage, keep
 from mlrepro.staging import Staging, sweep
 from mlrepro.store import Store
 from mlrepro.streaming import SMALL
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
 
 __all__ = ["Restore", "RestoreReport", "Restored", "remove_files", "restore_files"]
 
@@ -184,8 +186,8 @@ class _Restorer:
         self.reporter = reporter
         self.report = RestoreReport()
         self._device = os.stat(room.folder).st_dev
-        self._guard = threading.Lock()
-        self._one_batch = threading.Lock()
+        self._guard = allocate_lock()
+        self._one_batch = allocate_lock()
         self._batch: list[_Staged] = []
         self._bytes = 0
         self._placed: list[_Staged] = []

@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import marshal
 import os
-import select
-import signal
-import threading
+import sys
 
 from mlrepro.dataclass import TYPE_CHECKING
 from mlrepro.parallel import cores
@@ -20,6 +18,7 @@ if TYPE_CHECKING:
 # report, because it failed, was killed or could not be started, is left to the caller, whose own
 # way then meets the same trouble and says what it is.
 
+_SIGKILL = 9  # the same everywhere; `signal` takes a millisecond to load
 WORTH_A_FORK = 160  # items of work for each process
 _MOST = 8  # processes: more gain nothing on one disk
 _AT_ONCE = 64  # results in one message
@@ -40,7 +39,8 @@ def share_out(
     then ended.
     """
     count = min(jobs if jobs > 0 else cores(), _MOST, len(items) // WORTH_A_FORK)
-    if count < 2 or threading.active_count() > 1:
+    threads = sys.modules.get("threading")
+    if count < 2 or (threads is not None and threads.active_count() > 1):
         return list(items)
     left = dict.fromkeys(items)
     crew = _Crew()
@@ -91,6 +91,8 @@ class _Crew:
 
     def results(self) -> Iterator[tuple[int, Any]]:
         """Each item and what came of it, as they are reported, until every process has ended."""
+        import select  # only where there is much to do
+
         poll = select.poll()
         for fd in self.pipes:
             poll.register(fd, select.POLLIN)
@@ -112,7 +114,7 @@ class _Crew:
             os.close(fd)
         for child in self.children:
             if self.pipes:
-                os.kill(child, signal.SIGKILL)
+                os.kill(child, _SIGKILL)
             os.waitpid(child, 0)
 
 

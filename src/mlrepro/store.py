@@ -106,10 +106,15 @@ class Store:
             return False
         return size is None or len(oid) != 32 or found[1].st_size == size
 
+    @property
+    def marker(self) -> str:
+        """The file that holds the store's own id."""
+        return f"{self.root}/{_ROOM}/store"
+
     def read_id(self) -> str:
         """The store's own id, 32 hex digits; "" where it has none or its marker says nothing."""
         try:
-            fd = os.open(f"{self.root}/{_ROOM}/store", os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)
+            fd = os.open(self.marker, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)
         except OSError:
             return ""
         try:
@@ -225,6 +230,17 @@ class Store:
                     if named and entry.is_file(follow_symlinks=False):
                         size = entry.stat(follow_symlinks=False).st_size
                         found.setdefault(lead + tail, size)
+        return found
+
+    def list_names(self) -> set[str]:
+        """The name of every blob in the present layout; what lies there is not looked at."""
+        found: set[str] = set()
+        for number in range(256):
+            lead = f"{number:02x}"
+            try:
+                found.update([lead + tail for tail in os.listdir(f"{self.base}/{lead}")])
+            except (FileNotFoundError, NotADirectoryError):
+                continue
         return found
 
     def adopt(self, temp: str, oid: str) -> bool:

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import os
 
-from mlrepro import debts, git, index, naming, outputs, remote, threeway, transfer, worktree
+from mlrepro import debts, git, index, outputs, remote, sealing, threeway, transfer, worktree
 from mlrepro.dataclass import TYPE_CHECKING, dataclass
 from mlrepro.errors import BlobMissing, MlreproError, Refused
+from mlrepro.project import require_dvc
 from mlrepro.receipts import Receipts
 from mlrepro.result import Options, Result
 
@@ -58,7 +59,8 @@ class StatusResult(Result):
 
 def run(project: Project, options: Options) -> StatusResult:
     """Compare all tracked data with its pointers; reads only what is not proven unchanged."""
-    naming.require_dvc(project)
+    require_dvc(project)
+    watch = sealing.Watch(project)
     record = index.load(project.state_dir)
     threeway.settle(project, record)  # commits that were made without our hooks
     target = remote.located(project, os.environ, write=False)
@@ -79,9 +81,12 @@ def run(project: Project, options: Options) -> StatusResult:
     restorable, missing = _restorable(project, stored)
     errors += missing
     in_order = all(file.state == "unchanged" and file.stored for file in files)
+    clean = in_order and not errors and not notes and restorable
+    if clean and files:
+        watch.keep({item.path: item.pointer for item in listing.outs})
     return StatusResult(
         errors=tuple(errors),
-        clean=in_order and not errors and not notes and restorable,
+        clean=clean,
         restorable=restorable,
         files=tuple(sorted(files, key=lambda file: file.path)),
         notes=tuple(notes),
