@@ -30,7 +30,10 @@ NAMES = {"link", "linkat", "rename", "renameat", "renameat2", "unlink", "unlinka
 READS = {"read", "pread64", "readv", "preadv"}
 STARTS = {"clone", "clone3", "fork", "vfork"}
 FLUSHES = {"fsync", "fdatasync", "syncfs", "sync"}
-PLACES = {"git": "/.git/", "cache": "/.dvc/cache/", "store": "/stores/", "data": "/data/"}
+PLACES = {
+    "/.git/": "git", "/.dvc/cache/": "blobs", "/stores/": "blobs", "/data/": "data",
+    "/.dvc/tmp/": "staged", "/.dvc/config": "config", "/.dvcignore": "config",
+}  # fmt: skip
 WRITES = {"write", "pwrite64", "writev", "pwritev"}
 
 
@@ -48,21 +51,20 @@ def why_not() -> str:
 
 
 class Counts:
-    """What was counted: ``self["read", "data"]`` bytes, ``self["opened", "pointer"]`` files.
+    """What was counted: ``self["read data"]`` are bytes, ``self["opened pointer"]`` files.
 
-    Second is the kind of place (see ``place``), or "" for flushes, looks and names. ``programs``:
-    the arguments of each program that was started, as far as strace shows them. ``opened``: each
-    file that was opened, as often as it was. ``modules``: what was loaded of mlrepro's own.
+    "opened", "created" (opened to write), "read" and "written" by the kind of place, see ``place``;
+    "fsync", "syncfs", "looks" (all kinds of stat), "names" (made, moved, removed); "programs" that
+    were started, and "modules" of mlrepro's own that were loaded. ``opened``: the files.
     """
 
     def __init__(self) -> None:
-        self.numbers: Counter[tuple[str, str]] = Counter()
-        self.programs: list[str] = []
+        self.numbers: Counter[str] = Counter()
         self.opened: list[str] = []
         self.modules: set[str] = set()
 
-    def __getitem__(self, key: tuple[str, str]) -> int:
-        return self.numbers[key]
+    def __getitem__(self, what: str) -> int:
+        return self.numbers[what]
 
 
 def count(argv: Sequence[str], root: Path, below: Path, record: Path) -> Counts:
@@ -88,10 +90,11 @@ def count(argv: Sequence[str], root: Path, below: Path, record: Path) -> Counts:
     }
     counts, inside = Counts(), f"{below.resolve()}/"
     for pid, made in calls.items():
-        counts.programs += [_words(given) for call, given, _, _ in made if call == "execve"]
+        counts.numbers["programs"] += sum(call == "execve" for call, _, _, _ in made)
         if not _is_git(_program(pid, calls, started)):
             for one in made:
                 _add(counts, *one, inside)
+    counts.numbers["modules"] = len(counts.modules)
     return counts
 
 
@@ -133,21 +136,19 @@ def _add(counts: Counts, call: str, given: str, gave: int, rest: str, inside: st
             counts.modules.add(re.sub(r"\.cpython-\w+\.pyc$|\.py$", "", path.rpartition("/")[2]))
         if path.startswith(inside):
             writes = "O_WRONLY" in given or "O_RDWR" in given
-            if os.path.isdir(path):
-                numbers["opened", "folder"] += 1
-                return
-            numbers["created" if writes else "opened", place(path)] += 1
+            kind = "folder" if os.path.isdir(path) else place(path)
+            numbers[f"{'created' if writes else 'opened'} {kind}"] += 1
             counts.opened.append(path.removeprefix(inside))
     elif call in FLUSHES:
-        numbers["syncfs" if call == "syncfs" else "fsync", ""] += 1
+        numbers["syncfs" if call == "syncfs" else "fsync"] += 1
     elif call in LOOKS:
-        numbers["looks", ""] += 1
+        numbers["looks"] += 1
     elif call in NAMES:
-        numbers["names", ""] += 1
+        numbers["names"] += 1
     else:
         for what, path in _moved(call, given):
             if path.startswith(inside):
-                numbers[what, place(path)] += gave
+                numbers[f"{what} {place(path)}"] += gave
 
 
 def _moved(call: str, given: str) -> Iterator[tuple[str, str]]:
@@ -167,7 +168,4 @@ def place(path: str) -> str:
     """What kind of file it is, by where it lies in a repository."""
     if path.endswith(".dvc"):
         return "pointer"
-    for kind, part in PLACES.items():
-        if part in path:
-            return kind
-    return "other"
+    return next((kind for part, kind in PLACES.items() if part in path), "other")
