@@ -161,7 +161,9 @@ def exceeded(path: str, bounds: Bounds, few: Counts, many: Counts | None = None)
     return lines
 
 
-@pytest.mark.parametrize("kind", LIVES)
+@pytest.mark.parametrize(
+    "kind", ["files with a pointer each", pytest.param("a folder", marks=pytest.mark.slow)]
+)
 def test_what_files_cost(kind: str, tmp_path: Path) -> None:
     """A fixed number, and a fixed number for each file: of programs none, of flushes few."""
     place, bounds = Place(tmp_path), read(TABLE)
@@ -205,6 +207,7 @@ def test_one_among_300_pointers(tmp_path: Path) -> None:
         assert data == [], f"{path}: opened data that was not touched"
 
 
+@pytest.mark.slow
 def test_history_costs_nothing(tmp_path: Path) -> None:
     """After 203 commits of the pointer each path does just what it does after 3."""
     found = []
