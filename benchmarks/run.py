@@ -34,12 +34,14 @@ def main() -> int:
         "performance.svg": picture.ratios([row for row in results["rows"] if _near(row)]),
         "performance-growth.svg": picture.growth(results["curves"]),
     }
-    for place in (options.out, *((options.write.parent,) if options.write else ())):
+    for name, svg in drawn.items():
+        (options.out / name).write_text(svg, "utf-8")
+    for page in options.write:
+        report.write(page, results)
         for name, svg in drawn.items():
-            (place / name).write_text(svg, "utf-8")
-    if options.write:
-        report.write(options.write, results)
-    print(f"\nwritten: {began}, {', '.join(drawn)}" + (f", {options.write}" * bool(options.write)))
+            if f"({name})" in page.read_text("utf-8"):
+                (page.parent / name).write_text(svg, "utf-8")
+    print(f"\nwritten: {', '.join(map(str, [began, *drawn, *options.write]))}")
     return 0
 
 
@@ -51,7 +53,14 @@ def _parser() -> argparse.ArgumentParser:
     add("--only", default="", metavar="NAME[,NAME]", help=f"of {', '.join(PARTS)}")
     add("--add", action="store_true", help="keep what the last run has and this one has not")
     add("--out", type=Path, default=Path("build/bench"), help="where results go")
-    add("--write", type=Path, metavar="PAGE", help="put tables and pictures into this page too")
+    add(
+        "--write",
+        type=Path,
+        nargs="+",
+        default=[],
+        metavar="PAGE",
+        help="put the tables into these pages too, and beside them the pictures that they show",
+    )
     return parser
 
 

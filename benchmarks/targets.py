@@ -21,6 +21,8 @@ RATIOS: dict[str, dict[str, float]] = {
 # Bytes that the largest process may have at once.
 PEAK = 64 * MIB
 PEAKS = {"commit": 20 * MIB}
+# Of a folder of more files than this, memory is told, and not judged.
+FILES = 20_000
 
 
 def ratio(row: str, who: str) -> float | None:
