@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
 LOCK_FILE = "dvc.lock"
 MAX_LOCK_BYTES = 1 << 22
+_ENDS = (b".dvc", LOCK_FILE.encode())
 
 
 @dataclass(frozen=True, slots=True)
@@ -173,8 +174,8 @@ def _pipeline(project: Project, folder_: str) -> bytes:
 def in_worktree(project: Project, names: Sequence[str] | None = None) -> Listing:
     """What the pointer files of the worktree say: all of them, or those named."""
     if names is None:
-        listed = git.paths(git.run(project, "ls-files", "-z", "--cached", "--deduplicate"))
-        every = [name for name in listed if is_pointer(name)]
+        listed = [name for name in git.entries(project).names if name.endswith(_ENDS)]
+        every = [name for name in map(os.fsdecode, listed) if is_pointer(name)]
         fresh = git.untracked(project, "*.dvc", f":(glob)**/{LOCK_FILE}")
         every += [name for name in fresh if is_pointer(name)]
         names = sorted(dict.fromkeys(every))

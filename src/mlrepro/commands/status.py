@@ -83,6 +83,7 @@ def run(project: Project, options: Options) -> StatusResult:
     in_order = all(file.state == "unchanged" and file.stored for file in files)
     clean = in_order and not errors and not notes and restorable
     if clean and files:
+        _vouch(project, target, listing.outs, record)
         watch.keep({item.path: item.pointer for item in listing.outs})
     return StatusResult(
         errors=tuple(errors),
@@ -199,6 +200,25 @@ def _keep(
         changed.append(entry)
     if changed:
         index.save(project.state_dir, changed)
+
+
+def _vouch(project: Project, target: Remote, outs: list[Tracked], record: index.Record) -> None:
+    """Note of what was found in order that it is so, where the record did not know, as in a clone.
+
+    A commit then need not find it out.
+    """
+    changed = []
+    store_id = target.read_id()
+    for item in outs:
+        entry = record.entries.get(item.path)
+        if entry is None or entry.oid != item.oid:
+            continue
+        known = entry.stored and entry.seen == item.seen and entry.named == item.oid
+        if not known or record.store_id != store_id:
+            entry.stored, entry.seen, entry.named = True, item.seen, item.oid
+            changed.append(entry)
+    if changed:
+        index.save(project.state_dir, changed, store_id=store_id)
 
 
 def _restorable(project: Project, stored: _Stored) -> tuple[bool, list[MlreproError]]:
