@@ -243,9 +243,11 @@ def _contents(project: Project, named: dict[str, str]) -> dict[str, bytes]:
     return contents | git.blobs(project, missing, pointer.MAX_POINTER_BYTES)
 
 
-def at_revision(project: Project, revision: str) -> Listing:
-    """What the pointers say in a commit."""
-    every = {name: oid for name, oid, _ in git.tree(project, revision)}
+def at_revision(
+    project: Project, revision: str, tree: Iterable[tuple[str, str, int]] | None = None
+) -> Listing:
+    """What the pointers say in a commit; ``tree``: what ``git.tree`` said of it, where known."""
+    every = {name: oid for name, oid, _ in tree or git.tree(project, revision)}
     named = {name: oid for name, oid in every.items() if is_pointer(name)}
     stages = {name: every.get(pipeline_of(name), "") for name in named if is_lock(name)}
     wanted = [*named.values(), *(oid for oid in stages.values() if oid)]
