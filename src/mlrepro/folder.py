@@ -175,6 +175,8 @@ def _list(folder: str, prefix: str, found: Walk) -> tuple[list[str], list[int], 
     finally:
         os.close(here)
     files.sort()
+    if prefix and not files and not below:
+        found.hollow.append(prefix[:-1])
     found.nested += [prefix + name for name in sorted(nested)]
     found.odd += [prefix + name for name in sorted(odd)]
     return files, [], below

@@ -311,14 +311,9 @@ def listed(project: Project, names: Sequence[str]) -> set[str]:
     """Which of these paths git tracks; a folder counts where git tracks any file in it."""
     if not names:
         return set()
-    found = paths(run(project, "ls-files", "-z", "--", *names))
-    inside = set(found)
-    for name in found:
-        parent = name.rpartition("/")[0]
-        while parent:
-            inside.add(parent)
-            parent = parent.rpartition("/")[0]
-    return {name for name in names if name in inside}
+    found = entries(project)
+    raw = {name: os.fsencode(name) for name in names}
+    return {name for name in names if found.find(raw[name]) >= 0 or found.within(raw[name])}
 
 
 def untracked(project: Project, *patterns: str) -> list[str]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 
-from mlrepro import capture, fitness, git, outputs, patterns, remote
+from mlrepro import capture, fitness, git, outputs, patterns, remote, whereabouts
 from mlrepro.capture import Target
 from mlrepro.dataclass import TYPE_CHECKING, dataclass, field
 from mlrepro.errors import MlreproError, PathError
@@ -161,7 +161,7 @@ def chosen(project: Project, typed: Sequence[str], record: Record) -> Chosen:
         if within:
             del fit[name]
             result.errors.append(fitness.inside(project, name, within[0]))
-    _settle_elsewhere(project, fit, result)
+    _settle_elsewhere(project, fit, result, record)
     fresh = [target.path for target in fit.values() if target.item is None]
     for name in sorted(git.listed(project, fresh)):
         del fit[name]
@@ -178,7 +178,9 @@ def chosen(project: Project, typed: Sequence[str], record: Record) -> Chosen:
     return result
 
 
-def _settle_elsewhere(project: Project, fit: dict[str, Target], result: Chosen) -> None:
+def _settle_elsewhere(
+    project: Project, fit: dict[str, Target], result: Chosen, record: Record
+) -> None:
     """Give what seems new the pointer that names it elsewhere, with others or from a pipeline.
 
     What overlaps with such an output is refused: DVC could not work with both.
@@ -186,15 +188,17 @@ def _settle_elsewhere(project: Project, fit: dict[str, Target], result: Chosen) 
     fresh = [name for name, target in fit.items() if target.item is None]
     if not fresh:
         return
-    tracked = outputs.in_worktree(project).by_path()
+    named = whereabouts.pointers_by_path(project, record)
     holding = {
-        folder: item.pointer
-        for item in tracked.values()
-        for folder in patterns.folders_above(item.path)
+        folder: pointer
+        for path, pointer in named.items()
+        for folder in patterns.folders_above(path)
     }
     for name in fresh:
-        item = tracked.get(name)
-        above = [folder for folder in patterns.folders_above(name) if folder in tracked]
+        item = None
+        if name in named:
+            item = outputs.in_worktree(project, [named[name]]).by_path().get(name)
+        above = [folder for folder in patterns.folders_above(name) if folder in named]
         if item is not None and not item.in_lock:
             fit[name] = Target(name, item.pointer, item)
             continue

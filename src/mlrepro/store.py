@@ -232,14 +232,16 @@ class Store:
         return found
 
     def list_names(self) -> set[str]:
-        """The name of every blob in the present layout; what lies there is not looked at."""
+        """The name of every blob in the present layout, by one listing of each folder."""
         found: set[str] = set()
         for number in range(256):
             lead = f"{number:02x}"
-            try:
-                found.update([lead + tail for tail in os.listdir(f"{self.base}/{lead}")])
-            except (FileNotFoundError, NotADirectoryError):
-                continue
+            files = [
+                lead + entry.name
+                for entry in _scan(f"{self.base}/{lead}")
+                if entry.is_file(follow_symlinks=False)
+            ]
+            found.update(files)
         return found
 
     def adopt(self, temp: str, oid: str) -> bool:

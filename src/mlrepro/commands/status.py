@@ -76,13 +76,16 @@ def run(project: Project, options: Options) -> StatusResult:
         errors.append(error)
         state = "conflict" if error.code == "pointer-conflict" else "unreadable"
         files.append(FileState(error.path.removesuffix(".dvc"), error.path, state, False))
-    notes = _notes(project, listing.outs, entries)
+    head = git.head(project)
+    tree = git.tree(project, head) if head else []
+    notes = _notes(project, listing.outs, entries, tree)
     _keep(project, listing.outs, found, record)
-    restorable, missing = _restorable(project, stored)
+    restorable, missing = _restorable(project, stored, head, tree)
     errors += missing
     in_order = all(file.state == "unchanged" and file.stored for file in files)
     clean = in_order and not errors and not notes and restorable
     if clean and files:
+        _vouch(project, target, listing.outs, record)
         watch.keep({item.path: item.pointer for item in listing.outs})
     return StatusResult(
         errors=tuple(errors),
@@ -159,11 +162,11 @@ def _file_state(item: Tracked, data: Data, record: index.Record, stored: _Stored
     return FileState(item.path, item.pointer, "modified", in_store, note)
 
 
-def _notes(project: Project, outs: list[Tracked], entries: Entries) -> list[str]:
+def _notes(
+    project: Project, outs: list[Tracked], entries: Entries, tree: list[tuple[str, str, int]]
+) -> list[str]:
     """What is not committed yet, and what is owed to the store."""
-    head = git.head(project)
     names = sorted({item.pointer for item in outs})
-    tree = git.tree(project, head) if head else []
     committed = {path: oid for path, oid, _ in tree if outputs.is_pointer(path)}
     by_pointer = {item.pointer: item.seen for item in outs}
     notes = []
@@ -201,12 +204,32 @@ def _keep(
         index.save(project.state_dir, changed)
 
 
-def _restorable(project: Project, stored: _Stored) -> tuple[bool, list[MlreproError]]:
+def _vouch(project: Project, target: Remote, outs: list[Tracked], record: index.Record) -> None:
+    """Note of what was found in order that it is so, where the record did not know, as in a clone.
+
+    A commit then need not find it out.
+    """
+    changed = []
+    store_id = target.read_id()
+    for item in outs:
+        entry = record.entries.get(item.path)
+        if entry is None or entry.oid != item.oid:
+            continue
+        known = entry.stored and entry.seen == item.seen and entry.named == item.oid
+        if not known or record.store_id != store_id:
+            entry.stored, entry.seen, entry.named = True, item.seen, item.oid
+            changed.append(entry)
+    if changed:
+        index.save(project.state_dir, changed, store_id=store_id)
+
+
+def _restorable(
+    project: Project, stored: _Stored, head: str, tree: list[tuple[str, str, int]]
+) -> tuple[bool, list[MlreproError]]:
     """Whether all that HEAD's pointers name is stored, and what is not."""
-    head = git.head(project)
     if not head:
         return True, []
-    listing = outputs.at_revision(project, head)
+    listing = outputs.at_revision(project, head, tree)
     missing: list[MlreproError] = [
         Refused(f"HEAD: {error.message}", error.hint, error.code, path=error.path, commit=head)
         for error in listing.errors
