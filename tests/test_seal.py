@@ -260,6 +260,14 @@ def test_where_one_stands_and_what_the_environment_says(sealed: Hooked) -> None:
         assert _probe(sealed, **{name: named})["told"] == [None] * 3
 
 
+def test_what_is_not_tracked_any_more_is_no_hindrance(sealed: Hooked) -> None:
+    sealed.git("rm", "--quiet", POINTER)
+    sealed.commits("--quiet", "-m", "without it")
+    _sealed(sealed)
+    seen = _probe(sealed)
+    assert _is_told(seen) and "x.csv" not in seen["told"][0]
+
+
 def test_odd_words_are_left_to_the_full_parser(sealed: Hooked) -> None:
     program = (
         "import json, sys; from mlrepro import standing\n"
