@@ -10,7 +10,7 @@ import sys
 import time
 
 from mlrepro.errors import PathError, RepositoryError
-from mlrepro.kernel import NOT_SUPPORTED, rename_noreplace, syncfs
+from mlrepro.kernel import NOT_SUPPORTED, is_at_hand, rename_noreplace, syncfs
 
 # On the hook's no-change path: nothing but builtin modules at the top.
 
@@ -245,10 +245,13 @@ def sync_dirs(folders: Iterable[str]) -> None:
 def take_name(temp: str, name: str, *, dir_fd: int | None = None) -> None:
     """Give ``temp`` the final name ``name`` (in ``dir_fd``) unless that name is taken.
 
-    Raises FileExistsError where it is, and leaves ``temp`` as it was. A kill between the two steps
-    leaves two names of one right file. Where there are neither hard links nor a rename that does
-    not replace, the last resort looks first; callers for whom that matters hold a Lock.
+    Raises FileExistsError where it is, and leaves ``temp`` as it was. With a link, a kill between
+    the two steps leaves two names of one right file. Where there are neither hard links nor a
+    rename that does not replace, the last resort looks first; callers for whom that matters hold a
+    Lock.
     """
+    if is_at_hand() and rename_noreplace(temp, name, new_dir=dir_fd):
+        return  # one step in place of two, where many are taken
     try:
         os.link(temp, name, dst_dir_fd=dir_fd, follow_symlinks=False)
     except OSError as error:

@@ -7,6 +7,7 @@ import os
 from mlrepro import engine, remote, transfer
 from mlrepro.dataclass import TYPE_CHECKING
 from mlrepro.errors import StoreError
+from mlrepro.presence import Presence
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -15,7 +16,11 @@ if TYPE_CHECKING:
     from mlrepro.project import Project
     from mlrepro.remote import Remote
     from mlrepro.result import Options
+    from mlrepro.store import Store
     from mlrepro.transfer import Need
+
+
+_IN_PLACE, _ELSEWHERE, _NOWHERE = "in place", "elsewhere", "nowhere"
 
 
 def gather(
@@ -76,15 +81,14 @@ def fetch(
     blobs, lost = transfer.expand(needs, [cache, store])
     missing, to_copy = list(lost), []
     to_cache = to_cache or os.stat(store.root).st_dev != os.stat(cache.root).st_dev
+    here, there = Presence(cache, len(blobs)), Presence(store, len(blobs))
     for need in blobs:
-        if cache.has(need.oid, need.size):
+        if here.has(need.oid, need.size):
             continue
-        found = store.find(need.oid, need.size)
-        if found is None and store.stat(need.oid) is None:
+        place = _placed(there, store, need)
+        if place == _NOWHERE:
             missing.append(need)
-        elif to_cache or found is None or need.oid.endswith(".dir"):
-            to_copy.append(need)  # not a file at all: it is set aside, and told to be missing
-        elif found[0] != store.path(need.oid):
+        elif to_cache or place == _ELSEWHERE or need.oid.endswith(".dir"):
             to_copy.append(need)
     if to_copy:
         report = engine.copy_blobs(
@@ -95,6 +99,17 @@ def fetch(
         missing += [need for need in to_copy if need.oid in bad]
         errors += [error for _, error in report.failed]
     return missing
+
+
+def _placed(there: Presence, store: Store, need: Need) -> str:
+    """Where the store has a blob: where DVC 3 puts it, elsewhere or not as a file, or nowhere."""
+    if need.size is None and there.is_in_place(need.oid):
+        return _IN_PLACE
+    found = store.find(need.oid, need.size)
+    if found is not None:
+        return _IN_PLACE if found[0] == store.path(need.oid) else _ELSEWHERE
+    # Not a file at all: it is set aside when it is to be copied, and told to be missing.
+    return _NOWHERE if store.stat(need.oid) is None else _ELSEWHERE
 
 
 def _download(

@@ -147,10 +147,11 @@ def chosen(project: Project, typed: Sequence[str], record: Record) -> Chosen:
     fit: dict[str, Target] = {}
     used = remote.of(project, os.environ)
     own = [used.cache.root, *([used.store.root] if used.store is not None else [])]
+    around = fitness.Surroundings(project, record)
     for name in names:
         try:
             fitness.refuse_own(project, name, own)
-            for target in _targets(project, name, record):
+            for target in _targets(project, name, record, around):
                 fit.setdefault(target.path, target)
         except MlreproError as error:
             error.path = error.path or name
@@ -212,7 +213,9 @@ def _settle_elsewhere(
         del fit[name]
 
 
-def _targets(project: Project, name: str, record: Record) -> list[Target]:
+def _targets(
+    project: Project, name: str, record: Record, around: fitness.Surroundings
+) -> list[Target]:
     if not name:
         raise PathError(
             "The whole repository cannot be one tracked folder.",
@@ -231,10 +234,10 @@ def _targets(project: Project, name: str, record: Record) -> list[Target]:
         return _by_pointer(project, name)
     fitness.check_name(name)
     item = fitness.existing(project, name, record)
-    fitness.check_kind(project, name, item)
+    fitness.check_kind(project, name, item, around)
     if item is not None:
         return [Target(item.path, item.pointer, item)]
-    fitness.check_free(project, name, record)
+    fitness.check_free(project, name, around)
     return [Target(name, capture.pointer_name(name))]
 
 

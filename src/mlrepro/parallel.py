@@ -43,7 +43,7 @@ class Crew:
     """Up to ``jobs`` threads (0: one a core, at most 8) that work through a list."""
 
     def __init__(self, jobs: int = 0) -> None:
-        self.jobs = jobs if jobs > 0 else min(_MOST, _cores())
+        self.jobs = jobs if jobs > 0 else min(_MOST, cores())
         self.halt = Flag()
 
     def check(self) -> None:
@@ -114,7 +114,7 @@ class Crew:
                 return
 
 
-def _cores() -> int:
+def cores() -> int:
     """How many cores this process may use."""
     try:
         return len(os.sched_getaffinity(0))

@@ -11,6 +11,7 @@ from mlrepro.restoring import Restore
 from mlrepro.safepath import quoted
 
 if TYPE_CHECKING:
+    from array import array
     from collections.abc import Iterable, Sequence
 
     from mlrepro.outputs import Tracked
@@ -169,8 +170,11 @@ def after(project: Project, plan: Plan, done: dict[str, Restored], whole: bool) 
         entry.hashed(item.oid if whole else "", item.out.size or 0, None, index.now_ns())
     elif plan.bring and plan.bring[0].dest in done:
         one = done[plan.bring[0].dest]
-        now = executable.give(one.dest, one.stat, item.out.isexec)
-        entry.hashed(item.oid, one.stat.st_size, now, one.began_ns)
+        if one.stat is not None and one.began_ns:
+            now = executable.give(one.dest, one.stat, item.out.isexec)
+            entry.hashed(item.oid, one.stat.st_size, now, one.began_ns)
+        else:
+            entry.hashed(item.oid, item.out.size or 0, None, 0)  # it is hashed when looked at
     if whole:
         entry.stored = True
         entry.in_step(item.oid)
@@ -179,8 +183,11 @@ def after(project: Project, plan: Plan, done: dict[str, Restored], whole: bool) 
 
 def _after_folder(project: Project, plan: Plan, done: dict[str, Restored], whole: bool) -> None:
     base = project.absolute(plan.item.path)
+    fresh = plan.data.tree is None
     try:
-        walked = folder.walk(project.root, plan.item.path)
+        walked = folder.walk(project.root, plan.item.path, stats=not fresh)
+        if fresh:  # nearly always all of its files were just looked at
+            walked.numbers = _numbers(base, walked.names, done)
     except OSError:
         return
     before = plan.data.tree.unchanged(walked) if plan.data.tree is not None else {}
@@ -192,7 +199,7 @@ def _after_folder(project: Project, plan: Plan, done: dict[str, Restored], whole
         one = done.get(os.path.join(base, name))
         oid = before.get(name, "")
         if one is not None:
-            same = one.began_ns and list(row) == list(numbers_of(one.stat))
+            same = one.stat and one.began_ns and tuple(row) == numbers_of(one.stat)
             oid = plan.members.get(name, "") if same else ""
         if not oid:
             row = (0,) * NUMBERS  # not proven: it will be read once
@@ -204,6 +211,16 @@ def _after_folder(project: Project, plan: Plan, done: dict[str, Restored], whole
         max(began, plan.data.began_ns),
     )  # fmt: skip
     folder.save(project.state_dir, proven)
+
+
+def _numbers(base: str, names: Sequence[str], done: dict[str, Restored]) -> array[int]:
+    """The five numbers of each file of a folder: as it was placed, else as it is."""
+    numbers: list[int] = []
+    for name in names:
+        one = done.get(f"{base}/{name}")
+        about = one.stat if one is not None else None
+        numbers += numbers_of(about or os.lstat(f"{base}/{name}"))
+    return folder.packed(numbers)
 
 
 def stats_of(data: Data) -> dict[str, tuple[int, int, int, int, int]]:

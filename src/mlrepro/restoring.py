@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import itertools
 import os
 import time
 from _thread import allocate_lock
@@ -25,20 +26,26 @@ from mlrepro.placing import (
 )
 from mlrepro.reading import Blob, open_blobs, set_aside
 from mlrepro.result import Reporter
+from mlrepro.shares import share_out
+from mlrepro.smallblobs import Stage, keep
 from mlrepro.staging import Staging, sweep
 from mlrepro.store import Store
+from mlrepro.streaming import SMALL
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
 __all__ = ["Restore", "RestoreReport", "Restored", "remove_files", "restore_files"]
 
+# What was staged: the file, size, mtime (ns), inode, device, whether the cache is without it.
+Staged = tuple[str, int, int, int, int, bool]
+
 _BATCH_FILES = 4096
 _BATCH_BYTES = 1 << 29
 _FLUSH_AT_ONCE = 1 << 24  # bytes; from here on a file is flushed while others are still copied
 # A write is stamped with the last clock tick, up to 10 ms ago; the index counts on 20.
 _TICK_NS = 12_000_000
-_SETTLED_NS = 30_000_000
+_SETTLED_NS = 21_000_000
 
 
 @dataclass(slots=True)
@@ -62,11 +69,11 @@ class Restore:
 class Restored:
     """A file that is in place: its stat, and since when (epoch ns) any write to it would show.
 
-    Where it has been written to already, ``stat`` is not the file's and ``began_ns`` is 0.
+    Where it has been written to already, or is gone (``stat``: None), ``began_ns`` is 0.
     """
 
     dest: str
-    stat: os.stat_result
+    stat: os.stat_result | None
     began_ns: int
 
 
@@ -92,7 +99,10 @@ class RestoreReport:
 class _Staged:
     item: Restore
     temp: str
-    stat: os.stat_result
+    size: int
+    mtime_ns: int
+    inode: int
+    device: int
     beside: bool
 
 
@@ -131,6 +141,33 @@ def restore_files(
     return restorer.report
 
 
+class _Folder:
+    """The folder that the last file went to, kept open since the next one mostly goes there too."""
+
+    def __init__(self, anchor: Anchor) -> None:
+        self.path, self.fd, self.device = "", -1, 0
+        self._anchor = anchor
+
+    def __enter__(self) -> _Folder:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self.fd >= 0:
+            os.close(self.fd)
+
+    def enter(self, dest: str) -> str:
+        """Go to the folder of ``dest``, made where missing; returns its name there.
+
+        Raises Refused where the way leads through a symlink or out of the root, and OSError.
+        """
+        path, _, name = dest.rpartition("/")
+        if path != self.path or self.fd < 0:
+            fd, name = self._anchor.parent(dest, make=True)
+            self.__exit__()
+            self.path, self.fd, self.device = path, fd, os.fstat(fd).st_dev
+        return name
+
+
 class _Restorer:
     """One call of restore_files."""
 
@@ -154,24 +191,72 @@ class _Restorer:
         self._batch: list[_Staged] = []
         self._bytes = 0
         self._placed: list[_Staged] = []
+        self._placed_ns = 0
+        self._last = 0
 
     def run(self, items: Sequence[Restore]) -> None:
         """Restore all: copied in several threads, put in place by one at a time."""
-        sizes = [self._size(item.oid) for item in items]
+        sizes = [self._size(item) for item in items]
         self._check_space(items, sizes)
+        stage = Stage([*self.sources], self.room, itertools.count())
+
+        def fetch_small(share: int, at: int) -> Staged | None:
+            item = items[at]
+            if item.expect is not None and not _is_expected(item):
+                return None
+            return stage(share, item.oid, item.size, item.isexec)
+
+        def take(at: int, staged: Staged) -> None:
+            self._take(items[at], staged)
 
         def fetch(at: int) -> None:
-            self.fetch(items[at], beside=False)
+            staged = fetch_small(0, at) if at in small else None
+            if staged is not None:
+                self._take(items[at], staged)
+            else:
+                self.fetch(items[at], beside=False)
 
-        self.crew.each(self.crew.one_by_one(fetch), in_turn(sizes))
+        small = dict.fromkeys(self._small(items, sizes))
+        left = share_out(list(small), self.crew.jobs, fetch_small, take)
+        done = small.keys() - left
+        if done:
+            small.clear()  # what is left of them is out of the ordinary
+        rest = [at for at in range(len(items)) if at not in done]
+        self.crew.each(self.crew.one_by_one(fetch), in_turn(sizes, rest))
         self.place()
         self._settle()
 
-    def _size(self, oid: str) -> int:
-        for store in self.sources:
-            found = store.find(oid)
+    def _small(self, items: Sequence[Restore], sizes: list[int]) -> list[int]:
+        """The positions of the items that nothing is said of that would take more than a copy."""
+        devices: dict[str, bool] = {}
+        found = []
+        for at, item in enumerate(items):
+            if item.legacy or sizes[at] > SMALL:
+                continue
+            folder = os.path.dirname(item.dest)
+            if folder not in devices:
+                devices[folder] = self._device_of(item.dest) == self._device
+            if devices[folder]:
+                found.append(at)
+        return found
+
+    def _take(self, item: Restore, staged: Staged) -> None:
+        """Add a file that was staged to the batch."""
+        temp, size, mtime_ns, inode, device, unkept = staged
+        if unkept:
+            self.report.unkept.append(item.oid)
+        self.reporter.advance(size)
+        self._add(_Staged(item, temp, size, mtime_ns, inode, device, False))
+
+    def _size(self, item: Restore) -> int:
+        size: int
+        if item.size is not None:
+            return item.size
+        for at in dict.fromkeys((self._last, *range(len(self.sources)))):
+            found = self.sources[at].find(item.oid)
             if found is not None:
-                return found[1].st_size
+                self._last, size = at, found[1].st_size  # the next one is likely there, too
+                return size
         return 0
 
     def _check_space(self, items: Sequence[Restore], sizes: list[int]) -> None:
@@ -220,9 +305,16 @@ class _Restorer:
                 flush(fd)
         finally:
             os.close(fd)
+        self._add(
+            _Staged(
+                item, temp, about.st_size, about.st_mtime_ns, about.st_ino, about.st_dev, beside
+            )
+        )
+
+    def _add(self, staged: _Staged) -> None:
         with self._guard:
-            self._batch.append(_Staged(item, temp, about, beside))
-            self._bytes += about.st_size
+            self._batch.append(staged)
+            self._bytes += staged.size
             full = len(self._batch) >= _BATCH_FILES or self._bytes >= _BATCH_BYTES
         if full:
             self.place()
@@ -266,8 +358,7 @@ class _Restorer:
                 for blob in open_blobs(store, item.oid, bad):
                     if item.legacy and not blob.legacy:
                         continue  # the same text, maybe with other line ends
-                    os.ftruncate(fd, 0)
-                    os.lseek(fd, 0, os.SEEK_SET)
+                    _empty(fd)
                     if blob.pour(fd, self._explain, self.crew.check, self.reporter.advance):
                         if item.size is None or blob.stat.st_size == item.size:
                             self._keep(blob)
@@ -283,9 +374,11 @@ class _Restorer:
             finally:
                 self.report.corrupt += bad
         if item.legacy:
-            return self._fill(Restore(item.oid, item.dest, item.size, item.isexec, item.expect), fd)
+            rest = Restore(item.oid, item.dest, item.size, item.isexec, item.expect)
+            return self._fill(rest, fd)
         if other_size:
-            return self._fill(Restore(item.oid, item.dest, None, item.isexec, item.expect), fd)
+            rest = Restore(item.oid, item.dest, None, item.isexec, item.expect)
+            return self._fill(rest, fd)
         if problem is None:
             self.report.missing.append(item)
         else:
@@ -293,20 +386,12 @@ class _Restorer:
         return False
 
     def _keep(self, blob: Blob) -> None:
-        """Give the cache a blob whose bytes were just found right, where that costs no copy."""
+        """Give the cache a blob whose bytes were just found right."""
         cache = self.sources[0]
         if blob.store is cache or blob.legacy:
             return
-        try:
-            if not cache.link_from(blob.path, blob.oid):
-                if cache.stat(blob.oid) is None:
-                    self.report.unkept.append(blob.oid)
-            else:
-                now = os.lstat(cache.path(blob.oid))
-                if (now.st_ino, now.st_dev) != (blob.stat.st_ino, blob.stat.st_dev):
-                    discard(cache.path(blob.oid))  # another file has its name since it was read
-        except OSError:
-            pass  # a cache can do without
+        if not keep(cache, blob.path, blob.oid, blob.stat):
+            self.report.unkept.append(blob.oid)
 
     def _explain(self, error: OSError) -> StoreError:
         return disk_error(error, self.room.base)
@@ -319,16 +404,17 @@ class _Restorer:
                 batch, self._batch, self._bytes = self._batch, [], 0
             if not batch:
                 return
-            for device in {one.stat.st_dev for one in batch}:
-                here = [one for one in batch if one.stat.st_dev == device]
-                sync_files([one.temp for one in here if one.stat.st_size < _FLUSH_AT_ONCE])
-            _wait_until(max(one.stat.st_mtime_ns for one in batch) + _TICK_NS)
+            for device in {one.device for one in batch}:
+                here = [one for one in batch if one.device == device]
+                sync_files([one.temp for one in here if one.size < _FLUSH_AT_ONCE])
+            _wait_until(max(one.mtime_ns for one in batch) + _TICK_NS)
             folders: dict[int, set[str]] = {}
-            for one in batch:
-                there = self._place(one, far)
-                if there is not None:
-                    folders.setdefault(there, set()).add(os.path.dirname(one.item.dest))
-                    self._placed.append(one)
+            with _Folder(self.anchor) as folder:
+                for one in batch:
+                    if self._place(one, folder, far):
+                        folders.setdefault(folder.device, set()).add(folder.path)
+                        self._placed.append(one)
+            self._placed_ns = time.time_ns()
             for names in folders.values():
                 sync_dirs(names)
         for item in far:
@@ -336,21 +422,18 @@ class _Restorer:
         if far:
             self.place()
 
-    def _place(self, one: _Staged, far: list[Restore]) -> int | None:
-        """Put one file in its place; its device, or None where it was not put there."""
-        item, done = one.item, False
+    def _place(self, one: _Staged, folder: _Folder, far: list[Restore]) -> bool:
+        """Put one file in its place; says whether it is there."""
+        item = one.item
         try:
-            folder, name = self.anchor.parent(item.dest, make=True)
-            try:
-                if item.expect is None:
-                    done = place_new(one.temp, folder, name)
-                else:
-                    expect = key_of(item.expect)
-                    done = replace(one.temp, folder, name, expect, self.room, isexec=item.isexec)
-                if done:
-                    return os.fstat(folder).st_dev
-            finally:
-                os.close(folder)
+            name = folder.enter(item.dest)
+            if item.expect is None:
+                done = place_new(one.temp, folder.fd, name)
+            else:
+                expect = key_of(item.expect)
+                done = replace(one.temp, folder.fd, name, expect, self.room, isexec=item.isexec)
+            if done:
+                return True
             self.report.kept.append(item.dest)
         except MlreproError as error:
             self.report.failed.append((item.dest, error))
@@ -362,24 +445,31 @@ class _Restorer:
             else:
                 self.report.failed.append((item.dest, place_error(error, item.dest)))
         discard(one.temp)
-        return None
+        return False
 
     def _settle(self) -> None:
         """Take the stat of what was placed, once no later write can hide behind its times."""
-        _wait_until(time.time_ns() + _SETTLED_NS if self._placed else 0)
+        _wait_until(self._placed_ns + _SETTLED_NS)
         for one in self._placed:
             began_ns, dest = time.time_ns(), one.item.dest
             try:
                 now = os.lstat(dest)
             except OSError:
-                now = one.stat
-            same = (now.st_size, now.st_mtime_ns, now.st_ino) == (
-                one.stat.st_size, one.stat.st_mtime_ns, one.stat.st_ino,
-            )  # fmt: skip
-            if same and now is not one.stat:
-                self.report.restored.append(Restored(dest, now, began_ns))
-            else:
-                self.report.restored.append(Restored(dest, one.stat, 0))
+                now = None
+            was = (one.size, one.mtime_ns, one.inode)
+            if now is None or (now.st_size, now.st_mtime_ns, now.st_ino) != was:
+                now, began_ns = None, 0
+            self.report.restored.append(Restored(dest, now, began_ns))
+
+
+def _empty(fd: int) -> None:
+    """Take out what an open file got from a source that was not right.
+
+    Only then: ext4 writes a file that was truncated to the disk when it is closed, and waits.
+    """
+    if os.lseek(fd, 0, os.SEEK_CUR):
+        os.ftruncate(fd, 0)
+        os.lseek(fd, 0, os.SEEK_SET)
 
 
 def _is_expected(item: Restore) -> bool:
