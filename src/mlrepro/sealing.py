@@ -19,10 +19,10 @@ if TYPE_CHECKING:
 
 
 def nothing_to_do(project: Project) -> bool:
-    """As ``unchanged.nothing_to_do``; what that proved is sealed."""
+    """As ``unchanged.nothing_to_do``, for the hook of a commit; what that proved is sealed."""
     began = index.now_ns()
     looks = looks_at(_settings(project))
-    proof = unchanged.proof(project)
+    proof = unchanged.proof(project, keep=True)
     if proof is None:
         return False
     _keep(project, proof, looks, [], began)
