@@ -113,6 +113,8 @@ def parsed(fields: list[bytes]) -> Seal:
     found = Seal(fields[0], fields[1], fields[2])
     found.marker, found.cleared = (fields[3], fields[4]), fields[5]
     ends = [7]
+    if not fields[6].replace(b" ", b"").isdigit():
+        raise ValueError
     for count, width in zip(fields[6].split(), (2, 1, 2, 2), strict=True):
         ends.append(ends[-1] + int(count) * width)
     looks, folders, pointers, clean, entries = ends
