@@ -11,6 +11,7 @@ import subprocess
 import sys
 import threading
 import time
+import warnings
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -30,14 +31,39 @@ MANY = 2 * WORTH_A_FORK + 20
 
 
 @pytest.fixture(autouse=True)
-def children() -> Iterator[None]:
-    """Whatever a test does, no process of its own is left, and no pipe."""
-    before = len(os.listdir("/proc/self/fd")) if os.path.isdir("/proc/self/fd") else 0
-    yield
-    with pytest.raises(ChildProcessError):
-        os.waitpid(-1, os.WNOHANG)
-    if before:
-        assert len(os.listdir("/proc/self/fd")) <= before
+def started(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[int]]:
+    """The processes that a test starts; none of them is left, and no pipe.
+
+    The threads of other tests, whose servers live on in this process, do not count.
+    """
+    children: list[int] = []
+    fork = os.fork
+
+    def counted() -> int:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", DeprecationWarning)  # of those threads
+            child = fork()
+        if child:
+            children.append(child)
+        return child
+
+    monkeypatch.setattr(os, "fork", counted)
+    monkeypatch.setattr(threading, "active_count", lambda: 1)
+    before = _pipes()
+    yield children
+    for child in children:
+        with pytest.raises(ChildProcessError):
+            os.waitpid(child, os.WNOHANG)
+    assert _pipes() <= before
+
+
+def _pipes() -> int:
+    """How many pipes this process has open."""
+    count = 0
+    for fd in os.listdir("/proc/self/fd") if os.path.isdir("/proc/self/fd") else ():
+        with contextlib.suppress(OSError):
+            count += os.readlink(f"/proc/self/fd/{fd}").startswith("pipe:")
+    return count
 
 
 def _shared(
@@ -61,7 +87,8 @@ def test_what_does_not_pay_is_left(count: int, jobs: int) -> None:
     assert _shared(lambda *_: pytest.fail("not to be called"), count, jobs) == ({}, [*range(count)])
 
 
-def test_a_program_with_threads_does_not_fork() -> None:
+def test_a_program_with_threads_does_not_fork(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.undo()
     end = threading.Event()
     thread = threading.Thread(target=end.wait)
     thread.start()
@@ -127,24 +154,8 @@ def _files(folder: Path, count: int = MANY) -> list[str]:
     return paths
 
 
-def _forks(monkeypatch: pytest.MonkeyPatch) -> list[int]:
-    """The processes that are started from now on."""
-    started: list[int] = []
-    fork = os.fork
-
-    def counted() -> int:
-        child = fork()
-        if child:
-            started.append(child)
-        return child
-
-    monkeypatch.setattr(os, "fork", counted)
-    return started
-
-
-def test_saved_by_several_as_by_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_saved_by_several_as_by_one(tmp_path: Path, started: list[int]) -> None:
     paths = _files(tmp_path / "data")
-    started = _forks(monkeypatch)
     found = {}
     for jobs in (1, 2):
         cache, store = make_store(tmp_path / f"cache{jobs}"), make_store(tmp_path / f"store{jobs}")
@@ -238,10 +249,8 @@ def _check(place: Place, items: list[Restore]) -> None:
 
 
 @pytest.mark.parametrize("jobs", [1, 2])
-def test_restored_by_several_as_by_one(
-    place: Place, monkeypatch: pytest.MonkeyPatch, jobs: int
-) -> None:
-    started, items = _forks(monkeypatch), _items(place)
+def test_restored_by_several_as_by_one(place: Place, started: list[int], jobs: int) -> None:
+    items = _items(place)
     report = place.restore(*items, jobs=jobs)
     assert len(report.restored) == MANY and report.missing == report.failed == []
     assert all(stat_key(one.stat) == stat_key(os.stat(one.dest)) for one in report.restored)

@@ -76,6 +76,7 @@ def test_only_a_regular_file_is_a_blob(tmp_path: Path, kind: str) -> None:
     store = make_store(tmp_path / "s")
     oid = oid_of(b"x")
     path = blob_path(store.root, oid)
+    path.parent.mkdir()
     (tmp_path / "x").write_bytes(b"x")
     {"folder": path.mkdir, "fifo": lambda: os.mkfifo(path)}.get(
         kind, lambda: path.symlink_to(tmp_path / "x")

@@ -311,9 +311,9 @@ def listed(project: Project, names: Sequence[str]) -> set[str]:
     """Which of these paths git tracks; a folder counts where git tracks any file in it."""
     if not names:
         return set()
-    found = entries(project)
+    held = entries(project)
     raw = {name: os.fsencode(name) for name in names}
-    return {name for name in names if found.find(raw[name]) >= 0 or found.within(raw[name])}
+    return {name for name in names if held.find(raw[name]) >= 0 or held.within(raw[name])}
 
 
 def untracked(project: Project, *patterns: str) -> list[str]:

@@ -9,7 +9,7 @@ from mlrepro.dataclass import TYPE_CHECKING, dataclass, replace
 from mlrepro.errors import PathError
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
     from mlrepro.project import Project
 
@@ -58,6 +58,18 @@ def top_rule(path: str) -> str:
     return "".join(rule(part) for part in path.split("/"))
 
 
+def set_right(project: Project, pointers: Sequence[str], outs: Sequence[str]) -> list[Change]:
+    """What to add so that git sees these pointers, and not the data that they name.
+
+    As ``bring_back`` and then ``keep_out``; git is asked once where the pointers are seen already.
+    """
+    named = _with_siblings(pointers)
+    hidden = git.ignored(project, [*named, *outs])
+    if not any(name in hidden for name in named):
+        return _keep_out(project, outs, {}, hidden)
+    return keep_out(project, outs, bring_back(project, pointers))
+
+
 def keep_out(
     project: Project, outs: Sequence[str], known: Sequence[Change] = (), *, top: bool = False
 ) -> list[Change]:
@@ -70,13 +82,33 @@ def keep_out(
     """
     planned = {change.file: change for change in known}
     hidden = _hidden(project, outs, planned) if planned else git.ignored(project, outs)
+    return _keep_out(project, outs, planned, hidden, top=top)
+
+
+def _keep_out(
+    project: Project,
+    outs: Sequence[str],
+    planned: dict[str, Change],
+    hidden: Mapping[str, tuple[str, str]],
+    *,
+    top: bool = False,
+) -> list[Change]:
+    lines: dict[str, dict[str, None]] = {}
     for out in outs:
         if out in hidden and _is_own(hidden[out][0]):
             continue
         folder, _, name = out.rpartition("/")
         file = folder + "/.gitignore" if folder and not top else ".gitignore"
-        _add(project, planned, file, [top_rule(out) if top else rule(name)])
+        lines.setdefault(file, {})[top_rule(out) if top else rule(name)] = None
+    for file, rules in lines.items():
+        _add(project, planned, file, [*rules])
     return list(planned.values())
+
+
+def _with_siblings(pointers: Sequence[str]) -> list[str]:
+    """These pointers, and the ignore files beside them."""
+    beside = {pointer.rpartition("/")[0] for pointer in pointers}
+    return list(dict.fromkeys([*pointers, *sorted(os.path.join(f, ".gitignore") for f in beside)]))
 
 
 def without(project: Project, out: str, known: Sequence[Change] = ()) -> list[Change]:
@@ -146,8 +178,7 @@ def bring_back(
     Where a folder is hidden, it is opened just so far that the pointers in it can be seen: its
     other contents stay hidden. A rule of the user's is never changed.
     """
-    beside = [os.path.join(os.path.dirname(pointer), ".gitignore") for pointer in pointers]
-    named = list(dict.fromkeys([*pointers, *(sorted(beside) if siblings else ())]))
+    named = _with_siblings(pointers) if siblings else list(dict.fromkeys(pointers))
     planned = {change.file: change for change in known}
     if not git.ignored(project, named) and not planned:
         return []

@@ -127,15 +127,18 @@ class Store:
         whole = text.startswith(_MARK) and len(name) == 32 and not name.strip(_HEX)
         return name if whole else ""
 
-    def create(self) -> str:
+    def create(self, *, whole: bool = False) -> str:
         """Make the folders and the marker of a store, where missing; returns its id.
 
-        Neither a marker nor a blob that is there is ever replaced. Raises StoreError.
+        ``whole``: with every folder that a blob can lie in, so that a commit which stores one has
+        one name to flush to disk, not three; else each is made when it is needed. Neither a marker
+        nor a blob that is there is ever replaced. Raises StoreError.
         """
         try:
             os.makedirs(self.root, exist_ok=True)
-            if not os.path.isdir(self.base):
+            if whole and not os.path.isdir(self.base):
                 self._make_all()
+            make_folders(self.base, self.root)
             room = f"{self.root}/{_ROOM}"
             make_folders(f"{room}/tmp", self.root)
             if self.read_id():
@@ -165,10 +168,6 @@ class Store:
         return found
 
     def _make_all(self) -> None:
-        """Make every folder that blobs will lie in at once, as git and DVC do one by one.
-
-        A commit that stores one blob then has one name to flush to disk in each place, not three.
-        """
         make_folders(self.base, self.root)
         for number in range(256):
             make_folders(f"{self.base}/{number:02x}", self.root)

@@ -131,8 +131,8 @@ def _ignore_changes(project: Project, targets: Sequence[Target]) -> list[Change]
     """What the ignore files need, so that pointers are seen by git and data is not."""
     if not targets:
         return []
-    changes = ignore.bring_back(project, [item.pointer for item in targets])
-    return ignore.keep_out(project, [item.path for item in targets], changes)
+    pointers, outs = [item.pointer for item in targets], [item.path for item in targets]
+    return ignore.set_right(project, pointers, outs)
 
 
 def _keep_out(project: Project, targets: Sequence[Target]) -> list[Change]:
