@@ -178,7 +178,9 @@ def test_each_process_sees_the_changes_of_its_part(
         about = (data / name).stat()
         os.utime(data / name, ns=(about.st_atime_ns, about.st_mtime_ns - 1))
         before = index.now_ns()
-        assert not glance.is_same(str(root), tree), name
+        assert not glance.is_same(str(root), tree)
+        assert glance.taken(str(root), "data") is None  # only for who says so
+        assert not glance.is_same(str(root), tree, keep=True), name
         seen, began = glance.taken(str(root), "data") or (folder.Walk(), 0)
         now = walked(root)
         assert before <= began <= index.now_ns()
@@ -198,13 +200,17 @@ def test_what_is_the_same_or_cannot_be_told_is_not_kept_in_mind(
     monkeypatch.setattr(glance, "WORTH_A_FORK", 2)
     data = made(root, "a", "b", "c", "d")
     tree = hashed(root)
-    assert glance.is_same(str(root), tree) and glance.taken(str(root), "data") is None
+    here = str(root)
+    assert glance.is_same(here, tree, keep=True) and glance.taken(here, "data") is None
     (data / "e").touch()
-    assert not glance.is_same(str(root), tree) and glance.taken(str(root), "data") is None
+    assert not glance.is_same(here, tree, keep=True) and glance.taken(here, "data") is None
     (data / "e").unlink()
     (data / "a").write_text("other")
+    assert not glance.is_same(here, tree, keep=True)
+    glance.forget()
+    assert glance.taken(here, "data") is None
     tree.numbers = tree.numbers[: 3 * folder.NUMBERS]  # as no tree is
-    assert not glance.is_same(str(root), tree) and glance.taken(str(root), "data") is None
+    assert not glance.is_same(here, tree, keep=True) and glance.taken(here, "data") is None
 
 
 def test_members_that_are_unchanged_whether_or_not_others_came(root: Path) -> None:

@@ -13,9 +13,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from hypothesis import given, strategies as st
 
 from building import Repo, blob_path
 from hooked import DATA, POINTER, UNHOOKED, Hooked
+from mlrepro import gitindex, index, seal
 
 # What the hook and ``status`` say by the seal, and what they say when they look at everything. The
 # seal is asked first, since the whole look may write another one.
@@ -260,6 +262,14 @@ def test_where_one_stands_and_what_the_environment_says(sealed: Hooked) -> None:
         assert _probe(sealed, **{name: named})["told"] == [None] * 3
 
 
+def test_what_is_not_tracked_any_more_is_no_hindrance(sealed: Hooked) -> None:
+    sealed.git("rm", "--quiet", POINTER)
+    sealed.commits("--quiet", "-m", "without it")
+    _sealed(sealed)
+    seen = _probe(sealed)
+    assert _is_told(seen) and "x.csv" not in seen["told"][0]
+
+
 def test_odd_words_are_left_to_the_full_parser(sealed: Hooked) -> None:
     program = (
         "import json, sys; from mlrepro import standing\n"
@@ -343,3 +353,77 @@ def test_a_seal_that_cannot_be_written_is_done_without(sealed: Hooked) -> None:
     assert seen["whole"][0][0] == 0 and not _is_told(seen)
     sealed.stage()
     sealed.commits("-m", "without a seal")
+
+
+def test_status_notes_what_it_found_stored(sealed: Hooked) -> None:
+    """Where the record does not know it, as after a pull: a commit need not find it out again."""
+    state = str(sealed.state)
+    record = index.load(state)
+    for entry in record.entries.values():
+        entry.stored, entry.seen = False, ""
+    index.save(state, record.entries.values())
+    assert sealed.mlrepro("status").exit_code == 0
+    found = index.load(state).entries
+    assert all(entry.stored and entry.named == entry.oid for entry in found.values())
+    assert found[DATA].seen == sealed.git("rev-parse", f"HEAD:{POINTER}").stdout.strip()
+    _sealed(sealed)
+    assert _probe(sealed)["held"]
+
+
+NAMES = ("a.py", "data/x.csv.dvc", "data/y.csv.dvc", "images.dvc", "sub/dvc.lock", "z")
+
+
+@pytest.fixture(scope="module")
+def staged(tmp_path_factory: pytest.TempPathFactory) -> bytes:
+    """An index with some pointers in it."""
+    repo = Repo.make(tmp_path_factory.mktemp("staged") / "repo")
+    for name in NAMES:
+        repo.write(name, name)
+    repo.git("add", "--all", "--force")
+    return repo.path(".git/index").read_bytes()
+
+
+def _seal_of(entries: gitindex.Entries) -> seal.Seal:
+    made = seal.Seal(b"/top", b"/top/.git", b"")
+    for at, name in enumerate(entries.names):
+        if name.endswith((b".dvc", b"dvc.lock")):
+            made.pointers[name] = entries.oid(at).encode()
+            made.entries.append((name, name[:-4], seal.MISSING, b"", b""))
+    return made
+
+
+@given(place=st.integers(0, 700), byte=st.integers(0, 255), cut=st.none() | st.integers(0, 700))
+def test_an_index_that_is_damaged_is_no_proof(
+    staged: bytes, tmp_path_factory: pytest.TempPathFactory, place: int, byte: int, cut: int | None
+) -> None:
+    """What is read of it by a seal is what is read of it in full, or nothing."""
+    data = bytearray(staged[:cut])
+    if place < len(data):
+        data[place] = byte
+    path = tmp_path_factory.getbasetemp() / f"index-{os.getpid()}"
+    whole = gitindex.read(str(path)) if path.write_bytes(staged) else None
+    assert whole is not None
+    made = _seal_of(whole)
+    assert seal._pointers_in(staged, made) == set(made.pointers)
+    path.write_bytes(data)
+    now = gitindex.read(str(path))
+    try:
+        seen = seal._pointers_in(bytes(data), made)
+    except (ValueError, IndexError):
+        return
+    if seen is not None:
+        assert now is not None
+        named = {n for n in now.names if n.endswith((b".dvc", b"dvc.lock"))}
+        assert seen == named and not any(now.stages)
+        assert all(made.pointers[n].decode() == now.oid(now.find(n)) for n in named)
+
+
+@given(st.lists(st.sampled_from([b"a", b"0 0 0 0", b"1 1 1 1", b"2 0 1 0", b"-1 0 0 0"])))
+def test_a_seal_is_read_as_it_was_written_or_not_at_all(fields: list[bytes]) -> None:
+    try:
+        found = seal.parsed(fields)
+    except (ValueError, IndexError):
+        return
+    body = seal.rendered(found)[len(seal.MAGIC) + 9 :]
+    twice = len(found.pointers) < int(fields[6].split()[2])
+    assert twice or body == b"\0".join(fields)

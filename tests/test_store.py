@@ -82,9 +82,6 @@ def test_only_a_regular_file_is_a_blob(tmp_path: Path, kind: str) -> None:
         kind, lambda: path.symlink_to(tmp_path / "x")
     )()
     assert not store.has(oid) and store.find(oid) is None and store.list_oids() == {}
-    assert store.list_names() == set()
-    good = put(store, b"good")
-    assert store.list_names() == {good} == set(store.list_oids())
 
 
 def test_missing_store_says_no_and_makes_nothing(tmp_path: Path) -> None:

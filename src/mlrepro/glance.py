@@ -20,18 +20,23 @@ WORTH_A_FORK = 4000  # files
 _FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 
 
-def is_folder_same(root: str, state_dir: str, path: str, oid: str) -> bool:
-    """Whether the folder ``path`` is proven to be as it was when its listing's hash was ``oid``."""
+def is_folder_same(root: str, state_dir: str, path: str, oid: str, *, keep: bool = False) -> bool:
+    """Whether the folder ``path`` is proven to be as it was when its listing's hash was ``oid``.
+
+    ``keep``: what was seen of one that is not is kept in mind, see ``taken``.
+    """
+    if keep and (root, path) in _seen:
+        return False  # as it was found a moment ago
     tree = folder.load(state_dir, path)
     if tree is None or oid not in (tree.oid, tree.alias):
         return False
     try:
-        return is_same(root, tree)
+        return is_same(root, tree, keep=keep)
     except OSError:
         return False
 
 
-def is_same(root: str, tree: folder.Tree) -> bool:
+def is_same(root: str, tree: folder.Tree, *, keep: bool = False) -> bool:
     """Whether every file of the folder is proven to be as it was hashed, and none came or went.
 
     Raises OSError where a part cannot be read.
@@ -47,7 +52,7 @@ def is_same(root: str, tree: folder.Tree) -> bool:
         os.close(here)
     if numbers == tree.numbers and not tree.racy(numbers):
         return True
-    if numbers is not None:
+    if keep and numbers is not None:
         found.numbers = numbers
         _seen[root, tree.path] = found, began
     return False
@@ -59,9 +64,15 @@ _seen: dict[tuple[str, str], tuple[folder.Walk, int]] = {}
 def taken(root: str, path: str) -> tuple[folder.Walk, int] | None:
     """What was seen of a folder that is not the same, and when looking began; told once.
 
-    So that who asks whether a folder is the same, and then in what it is not, looks at it once.
+    So that a commit, which asks whether a folder is the same, and then in what it is not, looks at
+    it once.
     """
     return _seen.pop((root, path), None)
+
+
+def forget() -> None:
+    """Keep nothing in mind beyond the end of a commit."""
+    _seen.clear()
 
 
 def _numbers_now(here: int, tree: folder.Tree) -> array[int] | None:

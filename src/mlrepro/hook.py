@@ -51,6 +51,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
         if name.startswith("pre-"):
             print(f"  hint: git {name[4:]} --no-verify goes on without the hook", file=sys.stderr)
         return 0 if never_fails else 3
+    finally:
+        if "mlrepro.glance" in sys.modules:
+            from mlrepro import glance
+
+            glance.forget()
 
 
 def tell(error: MlreproError) -> None:

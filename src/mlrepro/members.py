@@ -5,6 +5,7 @@ from __future__ import annotations
 from mlrepro import engine, folder, worktree
 from mlrepro.dataclass import TYPE_CHECKING, dataclass
 from mlrepro.errors import PathError
+from mlrepro.presence import Presence
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -135,11 +136,10 @@ def _unstored(
 def _unnamed(known: dict[str, str], store: Store) -> list[str]:
     """The members whose blobs the store does not have, by the names in its folders.
 
-    For a commit of what the record says was stored whole, as far as it has not changed since: one
-    look for each of 256 folders.
+    For a commit of what the record says was stored whole, as far as it has not changed since.
     """
-    there = store.list_names()
-    return [name for name, oid in known.items() if oid not in there]
+    there = Presence(store, len(known))
+    return [name for name, oid in known.items() if not there.has(oid)]
 
 
 def _is_lacking(oid: str, size: int, cache: Store, store: Store | None) -> bool:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-from array import array
 
 from mlrepro import collisions, executable, folder, index, legacy, transfer
 from mlrepro.dataclass import TYPE_CHECKING, dataclass, field
@@ -12,6 +11,7 @@ from mlrepro.restoring import Restore
 from mlrepro.safepath import quoted
 
 if TYPE_CHECKING:
+    from array import array
     from collections.abc import Iterable, Sequence
 
     from mlrepro.outputs import Tracked
@@ -205,7 +205,7 @@ def _after_folder(project: Project, plan: Plan, done: dict[str, Restored], whole
             row = (0,) * NUMBERS  # not proven: it will be read once
         oids.append(oid or "0" * 32)
         numbers += row
-    walked.numbers = array("q", numbers)
+    walked.numbers = folder.packed(numbers)
     proven = folder.Tree(
         plan.item.path, plan.item.oid if whole else "", walked, bytes.fromhex("".join(oids)),
         max(began, plan.data.began_ns),

@@ -113,6 +113,8 @@ def parsed(fields: list[bytes]) -> Seal:
     found = Seal(fields[0], fields[1], fields[2])
     found.marker, found.cleared = (fields[3], fields[4]), fields[5]
     ends = [7]
+    if not fields[6].replace(b" ", b"").isdigit():
+        raise ValueError
     for count, width in zip(fields[6].split(), (2, 1, 2, 2), strict=True):
         ends.append(ends[-1] + int(count) * width)
     looks, folders, pointers, clean, entries = ends
@@ -157,7 +159,7 @@ def holds(seal: Seal, index: bytes, *, whole: bool = False) -> bool:
     present = _pointers_in(content(index, 1 << 30), seal)
     if present is None or (whole and (len(present) < len(seal.pointers) or not are_as(seal.clean))):
         return False
-    return all(_is_in_order(seal, entry, present) for entry in seal.entries)
+    return all(_is_in_order(seal, entry, present, whole) for entry in seal.entries)
 
 
 def are_as(looks: list[tuple[bytes, bytes]]) -> bool:
@@ -198,13 +200,13 @@ def content(path: bytes, most: int) -> bytes:
         posix.close(file)
 
 
-def _is_in_order(seal: Seal, entry: tuple[bytes, ...], present: set[bytes]) -> bool:
+def _is_in_order(seal: Seal, entry: tuple[bytes, ...], present: set[bytes], whole: bool) -> bool:
     pointer, path, was, blob, size = entry
     if pointer not in present:
         return True  # it is not part of this commit
     path = seal.root + b"/" + path
     if was[:1] == FOLDER:
-        if not _is_same_folder(seal, entry[1], was[1:]):
+        if not _is_same_folder(seal, entry[1], was[1:], keep=not whole):
             return False
     elif numbers_of(path) != was:
         return False
@@ -214,12 +216,12 @@ def _is_in_order(seal: Seal, entry: tuple[bytes, ...], present: set[bytes]) -> b
     return about.st_mode & _KIND == _REGULAR and b"%d" % about.st_size == size
 
 
-def _is_same_folder(seal: Seal, path: bytes, oid: bytes) -> bool:
+def _is_same_folder(seal: Seal, path: bytes, oid: bytes, *, keep: bool) -> bool:
     from mlrepro import glance  # a quarter of the start-up time: only where a folder is tracked
 
     places = (seal.root, seal.git_dir + b"/mlrepro", path)
     root, state_dir, name = (place.decode("utf-8", "surrogateescape") for place in places)
-    return glance.is_folder_same(root, state_dir, name, oid.decode("ascii"))
+    return glance.is_folder_same(root, state_dir, name, oid.decode("ascii"), keep=keep)
 
 
 def _pointers_in(data: bytes, seal: Seal) -> set[bytes] | None:

@@ -19,10 +19,10 @@ if TYPE_CHECKING:
 
 
 def nothing_to_do(project: Project) -> bool:
-    """As ``unchanged.nothing_to_do``; what that proved is sealed."""
+    """As ``unchanged.nothing_to_do``, for the hook of a commit; what that proved is sealed."""
     began = index.now_ns()
     looks = looks_at(_settings(project))
-    proof = unchanged.proof(project)
+    proof = unchanged.proof(project, keep=True)
     if proof is None:
         return False
     _keep(project, proof, looks, [], began)
@@ -49,13 +49,18 @@ class Watch:
         proof = unchanged.proof(self._project)
         if proof is None or proof.target is None or proof.target.store is None:
             return
-        entries = proof.record.entries
-        if names != {path: entry.pointer for path, entry in entries.items()}:
+        staged = proof.entries
+        entries = [
+            entry
+            for entry in proof.record.entries.values()
+            if staged.find(os.fsencode(entry.pointer)) >= 0
+        ]
+        if names != {entry.path: entry.pointer for entry in entries}:
             return
         if any(name.endswith("dvc.lock") for name in names.values()):
             return  # which of its outputs count, other files say
         pointers = looks_at(map(self._project.absolute, sorted(set(names.values()))))
-        folders = [entry.oid for entry in entries.values() if not entry.stat]
+        folders = [entry.oid for entry in entries if not entry.stat]
         wider = [*self._wider, *pointers, *_blobs_of_folders(proof.target, folders)]
         if seal.MISSING not in [numbers for _, numbers in pointers]:
             _keep(self._project, proof, self._looks, wider, self._began)

@@ -107,7 +107,10 @@ def _said(found: Seal, cwd: str, asked: set[str]) -> str | None:
 
 def _envelope(result: _Known, show: Callable[[str], str]) -> str:
     """As ``outcome.Outcome.envelope``, which loads what takes longer than all of this."""
-    from _json import encode_basestring_ascii as quoted
+    try:
+        from _json import encode_basestring_ascii as quoted
+    except ImportError:  # a Python without it
+        from json.encoder import encode_basestring_ascii as quoted
 
     files = ", ".join(
         [

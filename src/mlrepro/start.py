@@ -5,11 +5,13 @@ from __future__ import annotations
 import os
 import sys
 
-from mlrepro import standing
+from mlrepro import seal, standing
 
 
 def main() -> int:
     """Run the command line of this process; returns its exit code."""
+    if sys.argv[1:] == ["hook", "pre-commit"] and seal.unbroken():
+        os._exit(0)  # as the plain hook does, where a framework calls this one
     text = standing.told(sys.argv[1:])
     if text is None:
         from mlrepro import cli

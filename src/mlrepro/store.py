@@ -231,19 +231,6 @@ class Store:
                         found.setdefault(lead + tail, size)
         return found
 
-    def list_names(self) -> set[str]:
-        """The name of every blob in the present layout, by one listing of each folder."""
-        found: set[str] = set()
-        for number in range(256):
-            lead = f"{number:02x}"
-            files = [
-                lead + entry.name
-                for entry in _scan(f"{self.base}/{lead}")
-                if entry.is_file(follow_symlinks=False)
-            ]
-            found.update(files)
-        return found
-
     def adopt(self, temp: str, oid: str) -> bool:
         """Give a finished temporary file its blob's name, unless taken; says whether it was not.
 

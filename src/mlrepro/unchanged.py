@@ -39,8 +39,11 @@ class Proof:
         self.target = target
 
 
-def proof(project: Project) -> Proof | None:
-    """The proof of ``nothing_to_do``, or None where there is none."""
+def proof(project: Project, *, keep: bool = False) -> Proof | None:
+    """The proof of ``nothing_to_do``, or None where there is none.
+
+    ``keep``: see ``glance``.
+    """
     if os.environ.get("MLREPRO_LANE"):
         return None
     record = index.load(project.state_dir)
@@ -57,7 +60,7 @@ def proof(project: Project) -> Proof | None:
     if record.store_id != target.read_id() or _concerns_us(entries, record):
         return None
     every = record.entries.values()
-    good = all(_is_in_order(project, target, entry, entries) for entry in every)
+    good = all(_is_in_order(project, target, entry, entries, keep=keep) for entry in every)
     return Proof(record, entries, target) if good else None
 
 
@@ -77,7 +80,9 @@ def _concerns_us(entries: Entries, record: Record) -> bool:
     return False
 
 
-def _is_in_order(project: Project, target: Remote, entry: Entry, entries: Entries) -> bool:
+def _is_in_order(
+    project: Project, target: Remote, entry: Entry, entries: Entries, *, keep: bool
+) -> bool:
     name = os.fsencode(entry.pointer)
     if entries.find(name) < 0:
         return True  # its pointer is not part of this commit
@@ -97,7 +102,8 @@ def _is_in_order(project: Project, target: Remote, entry: Entry, entries: Entrie
         # A quarter of the start-up time: only where a folder is tracked.
         from mlrepro import glance
 
-        return glance.is_folder_same(project.root, project.state_dir, entry.path, entry.oid)
+        places = project.root, project.state_dir
+        return glance.is_folder_same(*places, entry.path, entry.oid, keep=keep)
     return entry.is_unchanged(stat)
 
 

@@ -200,7 +200,7 @@ class FolderPlan:
     fresh: list[str]
     began_ns: int
     tree: folder.Tree | None = None  # set when nothing changed at all
-    rendered: tuple[dict[str, str], bytes] | None = None  # the listing of these members
+    finished: tuple[dict[str, str], bytes, Data] | None = None  # members, listing, what came of it
 
 
 def plan_folder(project: Project, path: str) -> FolderPlan:
@@ -249,9 +249,12 @@ def note_read(plan: FolderPlan, read: Mapping[str, Saved | Hashed]) -> dict[str,
 
 def finish_folder(data: Data, plan: FolderPlan, members: dict[str, str]) -> bytes:
     """Complete ``data`` from the hashes of all members; returns the listing's bytes."""
-    if plan.rendered is None or plan.rendered[0] != members:
-        plan.rendered = dict(members), pointer.render_pairs(members.items())
-    listing = plan.rendered[1]
+    if plan.finished is not None and plan.finished[0] == members:
+        _, listing, was = plan.finished
+        data.oid, data.size, data.nfiles = was.oid, was.size, was.nfiles
+        data.tree, data.proven, data.began_ns = was.tree, was.proven, was.began_ns
+        return listing
+    listing = pointer.render_pairs(members.items())
     if plan.tree is not None:
         data.oid, data.tree, data.proven = plan.tree.oid, plan.tree, True
     else:
@@ -264,6 +267,7 @@ def finish_folder(data: Data, plan: FolderPlan, members: dict[str, str]) -> byte
     )
     data.nfiles = len(members)
     data.began_ns = plan.began_ns
+    plan.finished = dict(members), listing, data
     return listing
 
 
