@@ -136,11 +136,15 @@ def _events(fd: int) -> list[str]:
 
 
 def run(
-    root: Path, *argv: str, outside: Outside | None = None, env: dict[str, str] | None = None
+    root: Path,
+    *argv: str,
+    outside: Outside | None = None,
+    env: dict[str, str] | None = None,
+    seconds: int = CPU_SECONDS,
 ) -> Confined:
     """Run ``mlrepro``, or git where that is the first word, within the limits."""
     program = [*argv] if argv[0] == "git" else [sys.executable, "-m", "mlrepro", *argv]
-    return confined(program, root, outside, env)
+    return confined(program, root, outside, env, seconds)
 
 
 def confined(
