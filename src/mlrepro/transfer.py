@@ -23,7 +23,8 @@ if TYPE_CHECKING:
 class Need:
     """One blob that a pointer needs: for a folder one for its listing and one for each member.
 
-    ``wrong``: why a listing that is there cannot be used.
+    ``wrong``: why a listing that is there cannot be used; ``files``: the bytes of all files of a
+    folder, as its pointer has them.
     """
 
     path: str
@@ -32,6 +33,7 @@ class Need:
     pointer: str = ""
     commit: str = ""
     wrong: MlreproError | None = field(default=None, compare=False)
+    files: int | None = field(default=None, compare=False)
 
 
 @dataclass(slots=True)
