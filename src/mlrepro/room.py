@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 
-from mlrepro import durable, kernel
+from mlrepro import durable, kernel, scratch
 from mlrepro.dataclass import TYPE_CHECKING
 from mlrepro.errors import StoreError
 
@@ -46,7 +46,7 @@ def require(
         and not os.path.lexists(project.absolute(need.path))
     )  # fmt: skip
     if os.stat(cache).st_dev == os.stat(project.root).st_dev:
-        needed += 0 if placed and _shares_blocks(cache) else placed
+        needed += 0 if placed and _shares_blocks(project) else placed
     elif placed > free_here:
         raise _full(project.root, placed, free_here)
     if needed > free:
@@ -84,11 +84,13 @@ def _sizes(
     return {oid: size if size >= 0 else told[oid] for oid, size in found.items()}
 
 
-def _shares_blocks(folder: str) -> bool:
+def _shares_blocks(project: Project) -> bool:
     """Whether a copy takes no space there, by trying."""
-    import tempfile
-
-    with tempfile.TemporaryFile(dir=folder) as one, tempfile.TemporaryFile(dir=folder) as other:
+    base = os.path.join(project.state_dir, "scratch")
+    with (
+        scratch.room(base, project.git_dir) as own,
+        open(own.new(), "wb+", buffering=0) as one,
+        open(own.new(), "wb") as other,
+    ):
         one.write(bytes(1 << 16))
-        one.flush()
         return kernel.reflink(one.fileno(), other.fileno())
