@@ -148,6 +148,10 @@ def _clear(base: str, name: str) -> list[str]:
                 recovered.append(kept)
             except OSError:
                 continue
+        elif os.path.isdir(path) and not os.path.islink(path):
+            from shutil import rmtree  # what commits make is flat
+
+            rmtree(path, ignore_errors=True)
         else:
             discard(path)
     try:
