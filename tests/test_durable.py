@@ -18,8 +18,9 @@ from pathlib import Path
 import pytest
 
 from mlrepro import durable, kernel
-from mlrepro.durable import Lock, free_bytes, sync_dirs, sync_files, take_name, write_atomic
+from mlrepro.durable import free_bytes, sync_dirs, sync_files, take_name, write_atomic
 from mlrepro.errors import PathError
+from mlrepro.lock import Lock
 from mlrepro.parallel import Crew
 from mlrepro.staging import Staging, sweep
 

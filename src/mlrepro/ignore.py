@@ -7,6 +7,7 @@ import os
 from mlrepro import durable, git, scratch, staging
 from mlrepro.dataclass import TYPE_CHECKING, dataclass, replace
 from mlrepro.errors import PathError
+from mlrepro.lock import Lock
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -39,10 +40,10 @@ class Change:
         return text + "".join(line + "\n" for line in self.added)
 
 
-def lock(project: Project) -> durable.Lock:
+def lock(project: Project) -> Lock:
     """Held from the reading of ignore files to their writing, so that two at once lose no line."""
     os.makedirs(project.state_dir, exist_ok=True)
-    return durable.Lock(os.path.join(project.state_dir, "ignore.lock"))
+    return Lock(os.path.join(project.state_dir, "ignore.lock"))
 
 
 def rule(name: str) -> str:
