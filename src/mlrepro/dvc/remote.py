@@ -3,20 +3,28 @@
 from __future__ import annotations
 
 import contextlib
+import itertools
 import os
 import sys
 import tempfile
 from collections.abc import Callable, Sequence
 from typing import Any
 
+from mlrepro.dvc import ranges
 from mlrepro.dvc.answers import WHOLE
+from mlrepro.dvc.begun import Begun
 from mlrepro.dvc.failures import missing_remote, translate
+from mlrepro.dvc.ranges import LARGE, PART, Received, Room
 from mlrepro.errors import StoreError
 from mlrepro.parallel import Crew
 
 # These have real folders: a missing one is noticed instead of made, and a blob is put beside and
 # renamed. On the others (object stores) a blob appears whole or not at all.
 _WITH_FOLDERS = frozenset({"local", "ssh", "sftp", "webdav", "webdavs", "hdfs", "webhdfs"})
+# Of a file on these a part can be read: once it was opened, or (plain HTTP: if it says so) at once.
+_SEEKABLE = frozenset({"ssh", "sftp", "webdav", "webdavs"})
+_RANGED = frozenset({"s3", "gs", "azure", "oss"})
+_APPENDABLE = frozenset({"ssh", "sftp"})  # and on these a part can be written
 _MOST_JOBS = 16
 _MANY = 512  # blobs from which on folders are listed rather than asked for one by one
 
@@ -51,6 +59,8 @@ class Remote:
         self._layouts = (found.odb, found.legacy_odb)
         self._room = repo.site_cache_dir
         self._made: set[str] = set()
+        self._parts = Room()
+        self.place = str(found.fs.unstrip_protocol(found.path))
         self.has_folders = self.fs.protocol in _WITH_FOLDERS
 
     @property
@@ -112,7 +122,7 @@ class Remote:
         if meaning.code in WHOLE:
             raise meaning from error
 
-    def send(self, source: str, oid: str, legacy: bool, callback: Any) -> bool:
+    def send(self, source: str, oid: str, legacy: bool, callback: Any, begun: Begun) -> bool:
         """Put a file that was checked under its blob's name, which was not taken.
 
         Who takes it meanwhile has the same bytes. Whether they arrived is still to be asked.
@@ -121,31 +131,84 @@ class Remote:
         if not self.has_folders:
             self.fs.put_file(source, final, callback=callback)
             return False
-        temp = f"{self.base.rstrip('/')}/.mlrepro/tmp/{os.urandom(8).hex()}"
+        about = f"{self.place} {final} {os.stat(source).st_size}"
+        in_parts = self.fs.protocol in _APPENDABLE and os.stat(source).st_size >= LARGE
+        first = begun.resume(about) if in_parts else []
+        name = first[0] if first and first[0].isalnum() else os.urandom(8).hex()
+        temp = f"{self.base.rstrip('/')}/.mlrepro/tmp/{name}"
         for folder in {self.fs.parent(path) for path in (temp, final)} - self._made:
             self.fs.makedirs(folder)
             self._made.add(folder)
-        renamed = False
+        done = False
         try:
-            self.fs.put_file(source, temp, callback=callback)
+            if in_parts:
+                if begun.parts and self._size(temp) is None:
+                    begun.parts.clear()
+                begun.begin(about, name)
+                self._put_parts(source, temp, callback, begun)
+            else:
+                self.fs.put_file(source, temp, callback=callback)
             self.fs.mv(temp, final)
-            renamed = True
+            done = True
         finally:
-            if not renamed:
+            if not done and not begun.kept:
                 with contextlib.suppress(Exception):  # may not be there; what matters is raised
                     self.fs.rm_file(temp)
+        begun.forget()
         self._layouts[legacy].protect(final)  # read-only, in a folder
         return False
 
-    def receive(self, oid: str, temp: str, callback: Any) -> tuple[bool, str]:
-        """Copy a blob to the new file ``temp``: whether it was where DVC 2 put it; md5 or ""."""
+    def _put_parts(self, source: str, temp: str, callback: Any, begun: Begun) -> None:
+        """Write a file part by part, but those that the server has said that it has."""
+        mode = "r+b" if begun.parts else "wb"
+        with open(source, "rb") as file, self.fs.fs.open(temp, mode) as target:
+            for number in itertools.count():
+                data = file.read(PART)
+                if not data:
+                    return
+                if number not in begun.parts:
+                    target.seek(number * PART)
+                    target.write(data)
+                    begun.add(number)
+                callback.relative_update(len(data))
+
+    def receive(
+        self, oid: str, size: int | None, temp: str, callback: Any, begun: Begun
+    ) -> Received:
+        """Copy a blob to the new file ``temp``, or where it was ``begun`` if it is large.
+
+        ``size``: its bytes as far as known.
+        """
         try:
+            if size is None or size >= LARGE:
+                found = self._parts_of(self.path(oid))
+                if found is not None:
+                    path, digest = ranges.fetch(oid, *found, begun, temp, callback, self._parts)
+                    return Received(path, False, digest)
             self.fs.get_file(self.path(oid), temp, callback=callback)
-            return False, ""
+            return Received(temp, False)
         except FileNotFoundError as error:
             self._raise_unless_absent(error)
         self.fs.get_file(self.path(oid, legacy=True), temp, callback=callback)
-        return True, ""
+        return Received(temp, True)
+
+    def _parts_of(self, path: str) -> tuple[ranges.Read, str, int] | None:
+        """How to read a large file in parts, what it is, its size; None where that cannot be."""
+        entry = self.fs.info(path)
+        size = _entry_size(entry)
+        opened = self.fs.protocol in _SEEKABLE
+        if size < LARGE or not (opened or self.fs.protocol in _RANGED or entry.get("partial")):
+            return None
+
+        def read(start: int, end: int) -> bytes:
+            if not opened:
+                return bytes(self.fs.fs.cat_file(path, start=start, end=end))
+            with self.fs.fs.open(path, "rb") as file:
+                file.seek(start)
+                return bytes(file.read(end - start))
+
+        marks = [entry.get(key) for key in ("etag", "ETag", "mtime", "modified")]
+        return read, f"{self.place} {path} {size} {marks}", size
 
     def set_aside(self, oid: str, legacy: bool) -> None:
         """Move a bad blob out of the way; where that is not possible, the next put replaces it."""
