@@ -17,6 +17,8 @@ from urllib.parse import urlsplit
 SLOW_DOWN = "slow down"  # 503, as a store says it that is asked too much
 REFUSE = "refuse"  # 403 ExpiredToken
 SKEWED = "skewed"  # 403 RequestTimeTooSkewed
+BROKEN = "broken"  # 500, as where the disk behind it is lost
+DENY = "deny"  # 403 AccessDenied
 GONE = "gone"  # 404 NoSuchBucket
 CUT = "cut"  # the answer ends in the middle, and the connection with it
 TRUNCATE = "truncate"  # the answer is shorter, and says so
@@ -135,6 +137,10 @@ class _Handler(BaseHTTPRequestHandler):
             self._send(503, [], _ERROR.format("SlowDown", "Reduce your request rate.").encode())
         elif fault == REFUSE:
             self._send(403, [], _ERROR.format("ExpiredToken", "The token has expired.").encode())
+        elif fault == BROKEN:
+            self._send(500, [], _ERROR.format("InternalError", "Try again.").encode())
+        elif fault == DENY:
+            self._send(403, [], _ERROR.format("AccessDenied", "Access Denied.").encode())
         elif fault == GONE:
             self._send(404, [], _ERROR.format("NoSuchBucket", "There is none.").encode())
         elif fault == SKEWED:

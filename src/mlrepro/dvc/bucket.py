@@ -96,9 +96,12 @@ class Bucket:
                     raise missing_remote(self.name) from error
                 raise
             except Exception as error:
-                # An answer, be it that the server is busy, shows that it is there.
-                self._reached = self._reached or "status code: " in str(error)
-                if type(error).__name__ != "GenericError" or not self._reached or not left:
+                # An answer, be it that the server is busy, shows that it is there; one that it gave
+                # to every patient question is final.
+                answered, patient = "status code: " in str(error), self._reached
+                self._reached = patient or answered
+                final = type(error).__name__ != "GenericError" or (answered and patient)
+                if final or not self._reached or not left:
                     raise
                 time.sleep((1 + os.urandom(1)[0] / 256) * 0.1 * (_TRIES - left))
             else:

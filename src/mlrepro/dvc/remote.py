@@ -7,11 +7,13 @@ import itertools
 import os
 import sys
 import tempfile
+import threading
+import time
 from collections.abc import Callable, Sequence
 from typing import Any
 
 from mlrepro.dvc import ranges
-from mlrepro.dvc.answers import WHOLE
+from mlrepro.dvc.answers import WHOLE, is_of
 from mlrepro.dvc.begun import Begun
 from mlrepro.dvc.failures import missing_remote, translate
 from mlrepro.dvc.ranges import LARGE, PART, Received, Room
@@ -25,6 +27,8 @@ _WITH_FOLDERS = frozenset({"local", "ssh", "sftp", "webdav", "webdavs", "hdfs", 
 _SEEKABLE = frozenset({"ssh", "sftp", "webdav", "webdavs"})
 _RANGED = frozenset({"s3", "gs", "azure", "oss"})
 _APPENDABLE = frozenset({"ssh", "sftp"})  # and on these a part can be written
+_LOCKED, _TRIES = 423, 20
+_FIRST_ANSWER_S = 10.0
 _MOST_JOBS = 16
 _MANY = 512  # blobs from which on folders are listed rather than asked for one by one
 
@@ -59,7 +63,9 @@ class Remote:
         self._layouts = (found.odb, found.legacy_odb)
         self._room = repo.site_cache_dir
         self._made: set[str] = set()
+        self._making = threading.Lock()
         self._parts = Room()
+        self._met = False
         self.place = str(found.fs.unstrip_protocol(found.path))
         self.has_folders = self.fs.protocol in _WITH_FOLDERS
 
@@ -77,8 +83,21 @@ class Remote:
         if self.has_folders and self._size(self.base) is None:
             raise missing_remote(self.name)
 
+    def _meet(self) -> None:
+        """Find out whether a cloud answers at all, which its own library tries for minutes."""
+        if self._met or self.has_folders or not getattr(self.fs.fs, "async_impl", False):
+            return
+        try:
+            self.fs.fs.info(self.base, timeout=_FIRST_ANSWER_S)
+        except FileNotFoundError as error:  # a folder that has nothing yet
+            self._raise_unless_absent(error)
+        self._met = True
+
     def sizes(self, oids: Sequence[str], crew: Crew, legacy: bool = False) -> dict[str, int]:
         """Of these blobs, those that are there, with their sizes in bytes (-1: not told)."""
+        if not oids:
+            return {}
+        self._meet()
         self.fs.fs.invalidate_cache()
         found: dict[str, int] = {}
         if len(oids) >= _MANY and self.fs.CAN_TRAVERSE and self.fs.protocol != "local":
@@ -104,14 +123,14 @@ class Remote:
 
     def _list(self, folder: str) -> list[dict[str, Any]]:
         try:
-            return list(self.fs.ls(folder, detail=True))
+            return list(_once_free(self.fs.ls, folder, detail=True))
         except FileNotFoundError as error:
             self._raise_unless_absent(error)
             return []
 
     def _size(self, path: str) -> int | None:
         try:
-            return _entry_size(self.fs.info(path))
+            return _entry_size(_once_free(self.fs.info, path))
         except (FileNotFoundError, NotADirectoryError) as error:
             self._raise_unless_absent(error)
             return None
@@ -136,9 +155,7 @@ class Remote:
         first = begun.resume(about) if in_parts else []
         name = first[0] if first and first[0].isalnum() else os.urandom(8).hex()
         temp = f"{self.base.rstrip('/')}/.mlrepro/tmp/{name}"
-        for folder in {self.fs.parent(path) for path in (temp, final)} - self._made:
-            self.fs.makedirs(folder)
-            self._made.add(folder)
+        self._make_folders(temp, final)
         done = False
         try:
             if in_parts:
@@ -147,8 +164,8 @@ class Remote:
                 begun.begin(about, name)
                 self._put_parts(source, temp, callback, begun)
             else:
-                self.fs.put_file(source, temp, callback=callback)
-            self.fs.mv(temp, final)
+                _once_free(self.fs.put_file, source, temp, callback=callback)
+            _once_free(self.fs.mv, temp, final)
             done = True
         finally:
             if not done and not begun.kept:
@@ -157,6 +174,12 @@ class Remote:
         begun.forget()
         self._layouts[legacy].protect(final)  # read-only, in a folder
         return False
+
+    def _make_folders(self, *paths: str) -> None:
+        with self._making:
+            for folder in {self.fs.parent(path) for path in paths} - self._made:
+                _once_free(self.fs.makedirs, folder)
+                self._made.add(folder)
 
     def _put_parts(self, source: str, temp: str, callback: Any, begun: Begun) -> None:
         """Write a file part by part, but those that the server has said that it has."""
@@ -235,7 +258,10 @@ class Remote:
             with open(there, "wb") as file:
                 file.write(data)
             self.fs.makedirs(folder)
-            self.fs.put_file(there, path)
+            try:
+                self.fs.put_file(there, path)
+            except FileNotFoundError as error:  # what is put is there
+                raise missing_remote(self.name) from error
             told("write")
             self.fs.get_file(path, back)
             with open(back, "rb") as file:
@@ -260,6 +286,22 @@ class Remote:
         return StoreError(
             f"The store {self.name} {what}.", "mlrepro remote set URL", code="remote-unconfirmed"
         )
+
+
+def _once_free(work: Callable[..., Any], *given: Any, **named: Any) -> Any:
+    """Do it as soon as a WebDAV server lets go of what somebody else is making or moving.
+
+    Some break off a listing where a file in it is moved meanwhile: then the answer is no XML.
+    """
+    for left in reversed(range(_TRIES)):
+        try:
+            return work(*given, **named)
+        except Exception as error:
+            busy = getattr(error, "status_code", 0) == _LOCKED or is_of(error, "ParseError")
+            if not busy or not left:
+                raise
+        time.sleep((0.5 + os.urandom(1)[0] / 256) * 0.05 * (_TRIES - left))
+    raise AssertionError
 
 
 def _entry_size(entry: dict[str, Any]) -> int:

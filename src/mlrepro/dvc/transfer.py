@@ -11,7 +11,7 @@ from typing import Any
 
 from mlrepro import durable
 from mlrepro.dvc import begun
-from mlrepro.dvc.answers import WHOLE
+from mlrepro.dvc.answers import MAYBE_ONE, WHOLE
 from mlrepro.dvc.begun import Begun
 from mlrepro.dvc.bucket import Bucket
 from mlrepro.dvc.failures import is_foreign, translate
@@ -26,7 +26,8 @@ from mlrepro.streaming import text_md5
 Blob = tuple[str, int | None]  # oid, and size in bytes where known
 Failures = dict[str, MlreproError]
 _WAVE, _WAVE_BYTES = 256, 1 << 26  # blobs flushed to disk together, large ones apart
-_WHOLE = WHOLE | {"store-full", "store-read-only"}
+_WHOLE = WHOLE | {"store-full", "store-read-only", "remote-failed"}
+_STRIKES = 4  # blobs in a row that it refuses, and it is taken to refuse all
 
 
 def is_right(path: str, oid: str, legacy: bool) -> bool:
@@ -50,6 +51,7 @@ class Moves:
         self.failed: Failures = {}
         self._broken: MlreproError | None = None
         self._now = Crew(1)
+        self._strikes = 0
 
     @property
     def crew(self) -> Crew:
@@ -60,6 +62,7 @@ class Moves:
         """Call ``work`` with each oid; what it raises is that blob's failure.
 
         After an error that is the whole store's, the rest is not tried: each try can take minutes.
+        What may be so of one blob alone is believed of the store when it is so of some in a row.
         """
 
         def guarded(oid: str) -> None:
@@ -74,8 +77,13 @@ class Moves:
                 meaning = translate(error, remote=self.remote.name)
                 meaning.oid = meaning.oid or oid
                 self.failed[oid] = meaning
-                if meaning.code in _WHOLE:
+                self._strikes += 1
+                if meaning.code in _WHOLE and (
+                    meaning.code not in MAYBE_ONE or self._strikes >= _STRIKES
+                ):
                     self._broken = meaning
+            else:
+                self._strikes = 0
 
         self._now = self.crew
         self._now.each(guarded, oids)
@@ -280,8 +288,10 @@ def check(
         raise store_error(error, cache.root) from error
     finally:
         reporter.end()
-    for failure in moves.failed.values():
+    for oid, failure in moves.failed.items():
         if not isinstance(failure, BlobMissing | BlobCorrupt):
+            if failure.code in MAYBE_ONE:
+                failure.message = f"The blob {oid} could not be read. {failure.message}"
             raise failure
     return moves.failed
 
