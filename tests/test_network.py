@@ -247,6 +247,7 @@ def test_keys_of_the_environment_and_of_a_profile(
     with pytest.raises(StoreError) as caught:
         dvc.exists(str(far.root), "", [oid])
     assert caught.value.code == "remote-forbidden"
+    assert caught.value.message == "No keys were found for the store storage."
     monkeypatch.setenv("AWS_ACCESS_KEY_ID", servers.KEY)
     monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", servers.SECRET)
     assert dvc.exists(str(far.root), "", [oid]) == {oid: 5}

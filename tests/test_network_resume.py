@@ -153,20 +153,68 @@ def test_another_version_of_the_object_begins_anew(far: Far, proxy: Proxy) -> No
     assert SIZE <= proxy.passed["GET"] <= SIZE + LITTLE
 
 
-def test_an_interrupt_in_the_middle(far: Far, proxy: Proxy) -> None:
-    """What is on its way is given up, and the next run goes on all the same."""
-    content = os.urandom(SIZE)
+@pytest.mark.parametrize(
+    ("method", "kind"),
+    [
+        ("PUT", proxying.SLOW_DOWN), ("PUT", proxying.LOSE), ("POST", proxying.LOSE),
+        ("POST", proxying.DROP), ("GET", proxying.TRUNCATE), ("GET", proxying.CUT),
+    ],
+)  # fmt: skip
+def test_faults_of_single_parts(far: Far, proxy: Proxy, method: str, kind: str) -> None:
+    """The part is sent or asked for again, and the end is as if nothing had been."""
+    content = os.urandom(20 * MIB)
     far.write("big.bin", content)
-    far.write("other.bin", content[::-1])
-    middle = Middle(proxy, "PUT")
-    command = [sys.executable, "-m", "mlrepro", "-q", "track", "big.bin", "other.bin"]
+    proxy.fault = proxying.first(3, kind, method)
+    assert far.track("big.bin").errors == ()
+    assert far.stored() == {oid_of(content): len(content)}
+    far.forget()
+    (far.root / "big.bin").unlink()
+    if method == "GET":
+        proxy.fault = proxying.first(2, kind, method)
+    done = far.pull()
+    if done.errors:  # a part that is too short is not tried again, but in the next run
+        assert kind == proxying.TRUNCATE and not (far.root / "big.bin").exists()
+        assert far.pull().errors == ()
+    assert far.read("big.bin") == content and kept(far) == []
+
+
+def test_a_part_that_was_altered_is_not_installed(far: Far, proxy: Proxy) -> None:
+    content = os.urandom(20 * MIB)
+    far.write("big.bin", content)
+    assert far.track("big.bin").errors == ()
+    far.forget()
+    (far.root / "big.bin").unlink()
+    proxy.fault = proxying.first(1, proxying.ALTER, "GET", "files/md5")
+    assert far.pull().errors != () and not (far.root / "big.bin").exists()
+    assert far.pull().errors == () and far.read("big.bin") == content
+    assert kept(far) == []
+
+
+@pytest.mark.parametrize("method", ["PUT", "GET"])
+def test_an_interrupt_while_nothing_is_answered(far: Far, proxy: Proxy, method: str) -> None:
+    """It is heard at once, though the server may stay silent for an hour; the next run goes on."""
+    far.ask_at(proxy.url, read_timeout="3600")
+    content = os.urandom(SIZE)
+    names = ["big.bin", "other.bin"]
+    far.write(names[0], content)
+    far.write(names[1], content[::-1])
+    argv = ["track", *names]
+    if method == "GET":
+        assert far.track(*names).errors == ()
+        far.forget()
+        for name in names:
+            (far.root / name).unlink()
+        argv = ["pull"]
+    middle = Middle(proxy, method)
+    command = [sys.executable, "-m", "mlrepro", "-q", *argv]
     running = subprocess.Popen(command, cwd=far.root, start_new_session=True)
     assert middle.reached.wait(PATIENCE)
     running.send_signal(signal.SIGINT)
-    threading.Timer(0.2, middle.over.set).start()
     assert running.wait(PATIENCE) == 130
-    assert far.track("big.bin", "other.bin").errors == ()
+    middle.over.set()
+    assert (far.track(*names) if method == "PUT" else far.pull()).errors == ()
     assert len(far.stored()) == 2 and kept(far) == []
+    assert far.read("big.bin") == content
 
 
 @pytest.fixture

@@ -171,7 +171,8 @@ def test_failures_of_a_real_server(work: Work, s3: servers.S3, bucket: str) -> N
         return caught.value
 
     before = work.path(".dvc/config").read_text()
-    assert failure("s3://no-such-bucket/p").code == "remote-missing"
+    wrong = failure("s3://no-such-bucket/p")
+    assert wrong.code == "remote-missing" and "s3://no-such-bucket/p" in wrong.message
     wrong = failure(key="WRONGKEY")
     assert (wrong.code, "access key" in wrong.message) == ("remote-forbidden", True)
     wrong = failure(secret="wrong-secret")

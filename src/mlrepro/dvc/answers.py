@@ -110,6 +110,8 @@ def _meaning(error: BaseException, remote: str) -> StoreError | None:
     if said is not None:
         says, hint, code = said
         return StoreError(f"The store {remote} {says}: {plain(error)}", hint, code=code)
+    if is_of(error, "NoCredentialsError") or "NoCredentialsError:" in str(error):
+        return StoreError(f"No keys were found for the store {remote}.", _KEYS, code=_FORBIDS)
     if _NO_BUCKET.search(str(error)):
         return missing_remote(remote)
     if is_of(error, *_TLS) or (_is_of_obstore(error) and _CERTIFICATE.search(str(error))):

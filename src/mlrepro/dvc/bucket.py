@@ -39,7 +39,7 @@ class Bucket:
         self.name = settings.remote
         self._settings = settings
         self._patient = self._store(10, 180.0)
-        self._quick = self._store(4, 10.0)
+        self._quick = self._store(4, 10.0, 15)
         self._reached = False
         self._answer_s = 0.0
         self._old: bool | None = None
@@ -48,14 +48,14 @@ class Bucket:
             f"{settings.endpoint} {settings.region} s3://{settings.bucket}/{settings.prefix}"
         )
 
-    def _store(self, retries: int, most_s: float) -> Any:
+    def _store(self, retries: int, most_s: float, silence_s: int = 3600) -> Any:
         from obstore.store import S3Store
 
         about = self._settings
         given: dict[str, Any] = {
             "allow_http": about.endpoint.startswith("http:"),
             "connect_timeout": timedelta(seconds=about.connect_s),
-            "read_timeout": timedelta(seconds=about.read_s),
+            "read_timeout": timedelta(seconds=min(about.read_s, silence_s)),
             "timeout": timedelta(hours=1),
         }
         if about.authority:

@@ -5,14 +5,14 @@ from __future__ import annotations
 import os
 from collections import deque
 from collections.abc import Generator
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import Future
 from contextlib import closing, suppress
 from hashlib import md5, sha256
 from html import unescape
 from typing import Any
 
 from mlrepro.dvc.begun import Begun
-from mlrepro.dvc.ranges import AT_ONCE, PART, Room
+from mlrepro.dvc.ranges import PART, Hands, Room
 from mlrepro.dvc.signed import Requests, elements, value_of
 from mlrepro.errors import BlobCorrupt
 
@@ -100,7 +100,7 @@ class _Upload:
         fd = os.open(self._source, os.O_RDONLY | os.O_CLOEXEC)
         number = 0
         try:
-            with ThreadPoolExecutor(AT_ONCE) as pool:
+            with Hands() as pool:
                 try:
                     while data := _read(fd, self._part):
                         number += 1

@@ -6,9 +6,10 @@ import os
 import threading
 from collections import deque
 from collections.abc import Callable, Generator
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import Future
 from contextlib import closing, suppress
 from hashlib import md5
+from queue import SimpleQueue
 from typing import Any
 
 from mlrepro.dataclass import dataclass
@@ -48,6 +49,41 @@ class Room:
     def give(self) -> None:
         """Give one back."""
         self._places.release()
+
+
+class Hands:
+    """A few threads that do what they are given; unlike a pool's, none holds up a process's end."""
+
+    def __init__(self) -> None:
+        self._given: SimpleQueue[tuple[Future[Any], Callable[..., Any], tuple[Any, ...]] | None]
+        self._given = SimpleQueue()
+        self._threads = 0
+
+    def __enter__(self) -> Hands:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        for _number in range(self._threads):
+            self._given.put(None)
+
+    def submit(self, work: Callable[..., Any], *given: Any) -> Future[Any]:
+        """Have it done as soon as one is free."""
+        future: Future[Any] = Future()
+        self._given.put((future, work, given))
+        if self._threads < AT_ONCE:
+            self._threads += 1
+            threading.Thread(target=self._serve, daemon=True).start()
+        return future
+
+    def _serve(self) -> None:
+        while (item := self._given.get()) is not None:
+            future, work, given = item
+            if not future.set_running_or_notify_cancel():
+                continue
+            try:
+                future.set_result(work(*given))
+            except BaseException as error:  # noqa: BLE001 (raised where the result is asked for)
+                future.set_exception(error)
 
 
 def fetch(
@@ -130,7 +166,7 @@ def _in_order(read: Read, size: int, held: _Held, room: Room) -> Generator[Any]:
     ahead: deque[Future[Any] | bytes] = deque()
     numbers = iter(range(-(-size // PART)))
     number = next(numbers, None)
-    with ThreadPoolExecutor(AT_ONCE) as pool:
+    with Hands() as pool:
         try:
             while number is not None or ahead:
                 while number is not None and room.take(len(ahead)):

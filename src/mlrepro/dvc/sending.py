@@ -96,7 +96,7 @@ class _Sending(Moves):
         for legacy in (False, True):
             asked = [oid for oid in oids if (oid in self._old) == legacy]
             if asked:
-                found |= self.remote.sizes(asked, self.crew, legacy)
+                found |= self.sizes(asked, legacy)
         return found
 
     def _is_there(self, oid: str, sizes: dict[str, int]) -> bool:

@@ -27,6 +27,7 @@ Blob = tuple[str, int | None]  # oid, and size in bytes where known
 Failures = dict[str, MlreproError]
 _WAVE, _WAVE_BYTES = 256, 1 << 26  # blobs flushed to disk together, large ones apart
 _WHOLE = WHOLE | {"store-full", "store-read-only", "remote-failed"}
+PATIENCE_S = 2.0  # an interrupt waits so long for what is under way
 _STRIKES = 4  # blobs in a row that it refuses, and it is taken to refuse all
 
 
@@ -56,7 +57,11 @@ class Moves:
     @property
     def crew(self) -> Crew:
         """As many threads as were asked for, or as the store is best asked by."""
-        return Crew(self._jobs or self.remote.jobs)
+        return Crew(self._jobs or self.remote.jobs, PATIENCE_S)
+
+    def sizes(self, oids: Sequence[str], legacy: bool = False) -> dict[str, int]:
+        """Of these blobs, those that the store has, with their sizes: see Remote.sizes."""
+        return sizes(self.remote, oids, self.crew, legacy)
 
     def each(self, work: Callable[[str], None], oids: Sequence[str]) -> None:
         """Call ``work`` with each oid; what it raises is that blob's failure.
@@ -137,11 +142,24 @@ def _callback_class() -> type:
     return Bytes
 
 
+def sizes(
+    remote: Remote | Bucket, oids: Sequence[str], crew: Crew, legacy: bool = False
+) -> dict[str, int]:
+    """What ``remote.sizes`` says, asked in another thread, so that an interrupt is heard."""
+    found: list[dict[str, int]] = []
+
+    def ask(_: None) -> None:
+        found.append(remote.sizes(oids, crew, legacy))
+
+    Crew(1, PATIENCE_S).each(ask, [None])
+    return found[0]
+
+
 def present(remote: Remote | Bucket, oids: Sequence[str], crew: Crew) -> dict[str, int]:
     """Of these blobs, those in the store, in either layout, with their sizes (-1: not told)."""
     wanted = list(dict.fromkeys(oids))
-    found = remote.sizes(wanted, crew)
-    return found | remote.sizes([oid for oid in wanted if oid not in found], crew, legacy=True)
+    found = sizes(remote, wanted, crew)
+    return found | sizes(remote, [oid for oid in wanted if oid not in found], crew, legacy=True)
 
 
 def agree(found: int | None, oid: str, size: int | None) -> bool:
