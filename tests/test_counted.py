@@ -12,6 +12,7 @@ import re
 import subprocess
 import sys
 import tempfile
+import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -103,8 +104,13 @@ def life(place: Place, count: int, paths: list[str], size: int = SIZE) -> Found:
     repo, found = place.repo(count, size), {}
     found["track"] = place.track(repo, *paths)
     found["commit of what is new"] = place.commit(repo)
-    found["commit, nothing changed"] = place.commit(repo)
-    found["status"] = place.status(repo)
+    # What is in order is sealed once, late enough to be vouched for, and then known by the seal.
+    for when in (", for the first time", ""):
+        time.sleep(0.05)
+        found["commit, nothing changed" + when] = place.commit(repo)
+    for when in (", for the first time", ""):
+        found["status" + when] = place.status(repo)
+        time.sleep(0.05)
     found["pull"] = place.pull(repo)
     repo.write(name(0), b"x" * size)
     found["commit, one file edited"] = place.commit(repo)
@@ -200,7 +206,7 @@ def test_one_among_300_pointers(tmp_path: Path) -> None:
     repo.write("data/more", "more")
     more = place.track(repo, "data/more")
     for path, counts in (("commit, one file edited", edited), ("track, one file more", more)):
-        _, each = bounds[f"files with a pointer each: {path}"]["opened pointer"]
+        _, each = bounds[f"files with a pointer each: {path}"].get("opened pointer", (0, 0))
         others = [one for one in counts.opened if re.search(r"/file0*[1-9]\d*\.dvc$", one)]
         assert len(others) <= each * 299, f"{path}: opened {len(others)} of the 299 others"
         data = [one for one in counts.opened if re.search(r"/file0*[1-9]\d*$", one)]

@@ -17,6 +17,7 @@ SETTINGS = (  # what in the environment says where things are
     b"AWS_ENDPOINT_URL", b"DVC_GLOBAL_CONFIG_DIR", b"DVC_SYSTEM_CONFIG_DIR", b"HOME",
     b"XDG_CONFIG_DIRS", b"XDG_CONFIG_HOME",
 )  # fmt: skip
+MARKER = b".mlrepro/store"  # in the store
 MISSING, FOLDER = b"-", b"/"  # instead of the numbers of a file; a folder's hash follows the latter
 MOST_BYTES = 64 << 20
 
@@ -27,7 +28,7 @@ _READ = posix.O_RDONLY | posix.O_NOFOLLOW | posix.O_NONBLOCK | posix.O_CLOEXEC
 
 
 class Seal:
-    """What a seal says. All paths but those of pointers and data are absolute.
+    """What a seal says. Paths are absolute, or relative to the root; those of blobs, to the store.
 
     ``looks``: path → numbers, or MISSING, of the files that say where things are; ``folders``: what
     has to be a folder of its own, no link; ``marker``: what the store's marker file holds;
@@ -148,7 +149,7 @@ def holds(seal: Seal, index: bytes, *, whole: bool = False) -> bool:
 
     ``whole``: it holds all pointers as well, and what ``clean`` says is so too.
     """
-    if not are_as(seal.looks):
+    if not are_as(seal.root, seal.looks):
         return False
     for path in seal.folders:
         if posix.lstat(path).st_mode & _KIND != _DIRECTORY:
@@ -157,14 +158,19 @@ def holds(seal: Seal, index: bytes, *, whole: bool = False) -> bool:
     if marker and content(marker, 256) != text:
         return False
     present = _pointers_in(content(index, 1 << 30), seal)
-    if present is None or (whole and (len(present) < len(seal.pointers) or not are_as(seal.clean))):
+    if present is None:
+        return False
+    if whole and not (len(present) == len(seal.pointers) and are_as(seal.root, seal.clean)):
         return False
     return all(_is_in_order(seal, entry, present, whole) for entry in seal.entries)
 
 
-def are_as(looks: list[tuple[bytes, bytes]]) -> bool:
+def are_as(root: bytes, looks: list[tuple[bytes, bytes]]) -> bool:
     """Whether each of these files has the numbers that go with it."""
-    return all(numbers_of(path) == was for path, was in looks)
+    for path, was in looks:
+        if numbers_of(path if path[:1] == b"/" else root + b"/" + path) != was:
+            return False
+    return True
 
 
 def numbers_of(path: bytes) -> bytes:
@@ -212,7 +218,7 @@ def _is_in_order(seal: Seal, entry: tuple[bytes, ...], present: set[bytes], whol
         return False
     if not blob:
         return True  # on the network: the record's word is taken, which is among the looks
-    about = posix.lstat(blob)
+    about = posix.lstat(seal.marker[0][: -len(MARKER)] + blob)
     return about.st_mode & _KIND == _REGULAR and b"%d" % about.st_size == size
 
 

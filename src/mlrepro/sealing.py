@@ -59,7 +59,7 @@ class Watch:
             return
         if any(name.endswith("dvc.lock") for name in names.values()):
             return  # which of its outputs count, other files say
-        pointers = looks_at(map(self._project.absolute, sorted(set(names.values()))))
+        pointers = looks_at(sorted(set(names.values())), self._project.root)
         folders = [entry.oid for entry in entries if not entry.stat]
         wider = [*self._wider, *pointers, *_blobs_of_folders(proof.target, folders)]
         if seal.MISSING not in [numbers for _, numbers in pointers]:
@@ -91,7 +91,7 @@ def _keep(
 ) -> None:
     """Seal it, if none of it can have changed since ``began_ns``."""
     try:
-        if are_settled((*looks, *wider), began_ns):
+        if are_settled(project.root, (*looks, *wider), began_ns):
             keep(project, of(project, proof, looks, wider))
     except (OSError, MlreproError):
         pass  # it only saves time
@@ -104,12 +104,15 @@ def _settings(project: Project) -> list[str]:
     return [*files, *own]
 
 
-def looks_at(paths: Iterable[str]) -> list[tuple[bytes, bytes]]:
-    """What these files are now, to be compared with later."""
-    return [(os.fsencode(path), seal.numbers_of(os.fsencode(path))) for path in paths]
+def looks_at(paths: Iterable[str], root: str = "") -> list[tuple[bytes, bytes]]:
+    """What these files are now, to be compared with later; ``root``: what they are relative to."""
+    return [
+        (os.fsencode(path), seal.numbers_of(os.fsencode(os.path.join(root, path))))
+        for path in paths
+    ]
 
 
-def are_settled(looks: Iterable[tuple[bytes, bytes]], began_ns: int) -> bool:
+def are_settled(root: str, looks: Iterable[tuple[bytes, bytes]], began_ns: int) -> bool:
     """Whether each is a plain file, or none, and no write since ``began_ns`` can hide in its times.
 
     A link is not: what it leads to has times of its own.
@@ -117,7 +120,7 @@ def are_settled(looks: Iterable[tuple[bytes, bytes]], began_ns: int) -> bool:
     for path, numbers in looks:
         if numbers == seal.MISSING:
             continue
-        about = os.lstat(path)
+        about = os.lstat(os.path.join(os.fsencode(root), path))
         racy = index.is_racy(about.st_mtime_ns, about.st_ctime_ns, began_ns)
         if racy or about.st_mode & 0o170000 not in (0o100000, 0o040000):
             return False
@@ -165,13 +168,13 @@ def _numbers(project: Project, entry: index.Entry) -> bytes:
 
 
 def _blob(target: Remote, oid: str) -> tuple[bytes, bytes]:
-    """Where a blob lies, and its size; empty for a store on the network."""
+    """Where in the store a blob lies, and its size; empty for a store on the network."""
     if target.store is None:
         return b"", b""
     found = target.store.find(oid)
     if found is None:
         raise FileNotFoundError
-    return os.fsencode(found[0]), b"%d" % found[1].st_size
+    return os.fsencode(found[0][len(target.store.root) + 1 :]), b"%d" % found[1].st_size
 
 
 def _folders(project: Project, target: Remote, made: seal.Seal) -> list[bytes]:
