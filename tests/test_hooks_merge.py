@@ -51,6 +51,46 @@ def _listed(repo: Hooked, oid: str) -> dict[str, str]:
     return {member["relpath"]: member["md5"] for member in json.loads(listing)}
 
 
+@pytest.mark.parametrize("mover", ["ours", "theirs"])
+def test_data_that_one_side_moved_and_the_other_changed(plain: Hooked, mover: str) -> None:
+    plain.git("switch", "--quiet", "-c", "theirs")
+    edited = FIRST + "2,edited\n"
+    for side in ("theirs", "ours"):
+        if side == "ours":
+            plain.git("switch", "--quiet", "main")
+        if side == mover:
+            assert plain.mlrepro("mv", DATA, "data/moved.csv").exit_code == 0
+            plain.commits("-m", "moved")
+        else:
+            _commit(plain, "edited", {DATA: edited})
+    merged = plain.git("merge", "--no-edit", "theirs", check=False)
+    assert merged.returncode == 0, merged.stdout + merged.stderr
+    assert b"path: moved.csv\n" in plain.read("data/moved.csv.dvc")
+    assert not plain.path(POINTER).exists()
+    assert plain.md5("data/moved.csv") == plain.oid("data/moved.csv.dvc", "HEAD")
+    assert plain.read("data/moved.csv").decode() == edited
+
+
+def test_the_side_that_is_taken_names_data_where_the_pointer_is(plain: Hooked) -> None:
+    _theirs(plain, **{DATA: FIRST + "2,theirs\n"})
+    theirs = plain.oid(POINTER, "theirs")
+    stages = [plain.git("rev-parse", f"{at}:{POINTER}").stdout.strip() for at in ("main", "theirs")]
+    assert plain.mlrepro("mv", DATA, "data/moved.csv").exit_code == 0
+    plain.commits("-m", "moved")
+    ours = plain.git("rev-parse", "HEAD:data/moved.csv.dvc").stdout.strip()
+    # As git leaves it where it takes the new name for the old one's.
+    rows = zip((stages[0], ours, stages[1]), "123", strict=True)
+    text = "".join(f"100644 {blob} {stage}\tdata/moved.csv.dvc\n" for blob, stage in rows)
+    plain.git("rm", "--quiet", "--cached", "data/moved.csv.dvc")
+    plain.git("update-index", "--index-info", input=text)
+    done = plain.mlrepro("resolve", "--theirs", "data/moved.csv")
+    assert done.exit_code == 0, done.stderr
+    assert plain.oid("data/moved.csv.dvc") == theirs
+    assert b"path: moved.csv\n" in plain.read("data/moved.csv.dvc")
+    assert plain.read("data/moved.csv").decode() == FIRST + "2,theirs\n"
+    assert not plain.path(DATA).exists()
+
+
 def test_a_file_stays_in_conflict_and_the_way_out_is_named(plain: Hooked) -> None:
     ours, theirs = _conflict(plain)
     text = plain.read(POINTER).decode()

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 
 from mlrepro import engine, git, pointer, transfer
-from mlrepro.dataclass import TYPE_CHECKING, dataclass
+from mlrepro.dataclass import TYPE_CHECKING, dataclass, replace
 from mlrepro.errors import MlreproError, PointerError
 from mlrepro.patterns import folders_above
 from mlrepro.safepath import quoted
@@ -48,9 +48,30 @@ def sides(project: Project, names: Sequence[str]) -> dict[str, Sides]:
             found.setdefault(os.fsdecode(raw), {})[stage] = oid
     contents = git.blobs(project, [oid for stages in found.values() for oid in stages.values()])
     return {
-        name: Sides(name, *(contents.get(stages.get(stage, ""), b"") for stage in "123"))
+        name: _in_place(Sides(name, *(contents.get(stages.get(stage, ""), b"") for stage in "123")))
         for name, stages in found.items()
     }
+
+
+def _in_place(merge: Sides) -> Sides:
+    """The sides with their data where the pointer's name says, if one of them has it there.
+
+    A pointer that one side moved and the other changed is one to git, under its new name; what the
+    other made of it still names the old path.
+    """
+    path = os.path.basename(merge.name).removesuffix(".dvc")
+    texts, places = [], []
+    for text in (merge.base, merge.ours, merge.theirs):
+        try:
+            parsed = pointer.parse(text, merge.name)
+        except PointerError:
+            texts.append(text)
+            continue
+        is_plain = parsed.exact and parsed.wdir == "." and len(parsed.outs) == 1
+        places.append(parsed.outs[0].path if is_plain else "")
+        moved = pointer.Pointer((replace(parsed.outs[0], path=path),)) if is_plain else parsed
+        texts.append(pointer.render(moved) if is_plain else text)
+    return Sides(merge.name, *texts) if path in places and "" not in places else merge
 
 
 def split(name: str, text: bytes) -> Sides | None:
@@ -72,7 +93,7 @@ def split(name: str, text: bytes) -> Sides | None:
                     text_of.extend(line)
     if not marked or where != "both":
         return None
-    return Sides(name, bytes(base), bytes(ours), bytes(theirs))
+    return _in_place(Sides(name, bytes(base), bytes(ours), bytes(theirs)))
 
 
 def union(project: Project, target: Remote, merge: Sides, options: Options) -> Union:
@@ -184,8 +205,17 @@ def drive(
         with open(path, "rb") as file:
             texts.append(file.read(pointer.MAX_POINTER_BYTES))
     hint = f"mlrepro resolve --ours {quoted(name)}   (or --theirs, or --union for a folder)"
+    merge = _in_place(Sides(name, *texts))
+    for path, text in zip(files, (merge.base, merge.ours, merge.theirs), strict=True):
+        with open(path, "wb") as file:
+            file.write(text)
+    if merge.base in (merge.ours, merge.theirs) or merge.ours == merge.theirs:
+        # One side moved the data, the other changed it.
+        with open(files[1], "wb") as file:
+            file.write(merge.theirs if merge.base == merge.ours else merge.ours)
+        return None
     try:
-        merged = union(project, target, Sides(name, *texts), options)
+        merged = union(project, target, merge, options)
         if not merged.conflicts:
             with open(files[1], "wb") as file:
                 file.write(merged.text)
