@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from building import blob_path, read_file_tree
-from mlrepro import git, history, listing
+from mlrepro import git, gitlog, history, listing
 from mlrepro.project import Project
 from working import Heard, Work, cloned, codes, made, oid_of, only, snapshot
 
@@ -215,7 +215,7 @@ def test_a_folder_of_which_very_much_is_nowhere(
     for at in range(120):
         lose(work, f"many {at}\n")
     asked: list[tuple[str, ...]] = []
-    real = git.log
+    real = gitlog.log
 
     def log(project: Project, *args: str) -> Any:
         asked.append(args)

@@ -9,6 +9,7 @@ from mlrepro import (
     clones,
     debts,
     git,
+    gitlog,
     lineage,
     outputs,
     process,
@@ -204,12 +205,12 @@ def _staged(project: Project, index: str) -> outputs.Listing:
 
 def _kept_versions(project: Project, keep_last: int) -> Lineage:
     """The pointers in the newest commits of each branch, and in all that is named otherwise."""
-    tips = git.commits(project, "--no-walk=unsorted", "--all", "--reflog")
+    tips = gitlog.commits(project, "--no-walk=unsorted", "--all", "--reflog")
     branches = git.text(project, "for-each-ref", "--format=%(objectname)", "refs/heads",
                         "refs/remotes").split()  # fmt: skip
     kept = dict.fromkeys(tips)
     for tip in dict.fromkeys([*branches, *_heads(project)]):
-        kept.update(dict.fromkeys(git.commits(project, f"--max-count={keep_last}", tip)))
+        kept.update(dict.fromkeys(gitlog.commits(project, f"--max-count={keep_last}", tip)))
     kept.update(dict.fromkeys(_parts_of_stashes(project)))
     names = {commit: f"{commit}^{{tree}}" for commit in kept}
     trees = git.names(project, names.values())

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 
-from mlrepro import git, outputs, transfer
+from mlrepro import git, gitlog, outputs, transfer
 from mlrepro.dataclass import TYPE_CHECKING, dataclass
 from mlrepro.errors import MlreproError, StoreError
 from mlrepro.transfer import Need
@@ -32,7 +32,7 @@ class Version:
 
     pointer: str
     blob: str
-    commit: git.Commit
+    commit: gitlog.Commit
 
 
 def introduced(project: Project, *revisions: str) -> list[Version]:
@@ -43,7 +43,7 @@ def introduced(project: Project, *revisions: str) -> list[Version]:
     from mlrepro import lineage  # not needed by a commit
 
     found = lineage.read(project, *revisions)
-    about = git.about(project, {found.commit(version) for version in range(len(found))})
+    about = gitlog.about(project, {found.commit(version) for version in range(len(found))})
     return [
         Version(found.name(version), found.blob_of[version].decode(), about[found.commit(version)])
         for version in range(len(found))
@@ -112,7 +112,7 @@ class Reader:
 
 def needs(
     project: Project, versions: Iterable[Version]
-) -> tuple[list[Need], list[MlreproError], dict[str, git.Commit]]:
+) -> tuple[list[Need], list[MlreproError], dict[str, gitlog.Commit]]:
     """What these versions need: the blobs (folders by their listing), pointers that cannot be read,
     and the commits by their names.
     """
@@ -121,7 +121,7 @@ def needs(
     pipelines = _pipelines(project, every)
     wanted: dict[str, Need] = {}
     errors: list[MlreproError] = []
-    commits: dict[str, git.Commit] = {}
+    commits: dict[str, gitlog.Commit] = {}
     for version in every:
         commits[version.commit.oid] = version.commit
         listing = outputs.read_pointers(
@@ -228,7 +228,7 @@ def lost(every: Sequence[Gap], unreachable: Sequence[MlreproError]) -> list[Mlre
 def gaps(project: Project, missing: Sequence[Need], revision: str = "HEAD") -> list[Gap]:
     """Name for each blob that is nowhere the commit that brought its pointer."""
     found = []
-    asked: dict[tuple[str, str], git.Commit | None] = {}  # a folder may lack a million members
+    asked: dict[tuple[str, str], gitlog.Commit | None] = {}  # a folder may lack a million members
     for need in missing:
         by = (need.commit, "") if need.commit else ("", need.pointer)
         if by not in asked:
@@ -241,8 +241,8 @@ def gaps(project: Project, missing: Sequence[Need], revision: str = "HEAD") -> l
     return found
 
 
-def _brought_by(project: Project, commit: str, pointer: str, revision: str) -> git.Commit | None:
+def _brought_by(project: Project, commit: str, pointer: str, revision: str) -> gitlog.Commit | None:
     """About this commit, or else the newest up to ``revision`` that touched the pointer."""
     if commit:
-        return next(iter(git.log(project, "-1", "--no-walk", commit)), None)
-    return git.last_change(project, pointer, revision) if pointer else None
+        return next(iter(gitlog.log(project, "-1", "--no-walk", commit)), None)
+    return gitlog.last_change(project, pointer, revision) if pointer else None

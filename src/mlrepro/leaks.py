@@ -6,7 +6,7 @@ import os
 import stat
 from collections.abc import Iterator
 
-from mlrepro import dvcconfig, git, localconfig, plainfile, scaffold, storeurl
+from mlrepro import dvcconfig, git, gitlog, localconfig, plainfile, scaffold, storeurl
 from mlrepro.dataclass import TYPE_CHECKING
 from mlrepro.errors import MlreproError
 from mlrepro.finding import Finding
@@ -119,7 +119,7 @@ def _in_config(project: Project) -> Iterator[Finding]:
 def _in_history(project: Project) -> Iterator[Finding]:
     """What was committed once is in every clone, whatever the newest commit says."""
     revoked = git.text(project, "config", "--get-all", REVOKED, ok=(0, 1)).split()
-    named = git.commits(project, "--all", "--reflog", "--", SETTINGS)
+    named = gitlog.commits(project, "--all", "--reflog", "--", SETTINGS)
     texts = git.blobs(project, [f"{commit}:{SETTINGS}" for commit in named])
     for commit in reversed(named):
         found = dvcconfig.find_secrets(texts.get(f"{commit}:{SETTINGS}", b""))

@@ -6,7 +6,7 @@ import os
 from collections import deque
 from concurrent.futures import Future, ThreadPoolExecutor
 
-from mlrepro import git, history, lineage, outputs, pointer
+from mlrepro import git, gitlog, history, lineage, outputs, pointer
 from mlrepro.dataclass import TYPE_CHECKING, dataclass, field
 from mlrepro.errors import MlreproError
 
@@ -29,7 +29,7 @@ class Problem:
     ``oid``: "" for a pointer that cannot be read at all; ``why``: more, where there is more to say.
     """
 
-    commit: git.Commit
+    commit: gitlog.Commit
     path: str
     oid: str
     reason: str
@@ -299,13 +299,15 @@ def problems(project: Project, every: Lineage, proof: Proof, *, named: bool) -> 
         first = {(whole.name(at), whole.blob_of[at]): whole.commit(at) for at in range(len(whole))}
         for version, commit in commits.items():
             commits[version] = first.get((every.name(version), every.blob_of[version]), commit)
-    about = git.about(project, commits.values())
+    about = gitlog.about(project, commits.values())
     found = []
     for version, path, oid, reason, why in rows:
         name, commit = every.name(version), commits[version]
         placed = os.path.normpath(os.path.join(os.path.dirname(name), path)) if oid else name
         found.append(
-            Problem(about.get(commit) or git.Commit(commit, "", "", ""), placed, oid, reason, why)
+            Problem(
+                about.get(commit) or gitlog.Commit(commit, "", "", ""), placed, oid, reason, why
+            )
         )
     found.sort(key=lambda problem: (problem.commit.date, problem.path, problem.oid))
     return found

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 
-from mlrepro import git, history, outputs, pointer, process
+from mlrepro import git, gitlog, history, outputs, pointer, process
 from mlrepro.dataclass import TYPE_CHECKING, dataclass
 from mlrepro.errors import MlreproError
 
@@ -40,7 +40,7 @@ class Change:
 class Version:
     """A commit, and all that it did to the data."""
 
-    commit: git.Commit
+    commit: gitlog.Commit
     changes: tuple[Change, ...]
 
 
@@ -48,7 +48,7 @@ class Version:
 class _Raw:
     """A commit, and each pointer that it touched: (name, git object before, and after)."""
 
-    commit: git.Commit
+    commit: gitlog.Commit
     pointers: tuple[tuple[str, str, str], ...]
 
 
@@ -114,7 +114,7 @@ def _touched(project: Project, revision: str) -> Iterator[_Raw]:
         env={**git.LITERAL, "GIT_LITERAL_PATHSPECS": "0"},
     )  # fmt: skip
     fields = iter(data.split(b"\0"))
-    commit: git.Commit | None = None
+    commit: gitlog.Commit | None = None
     pointers: list[tuple[str, str, str]] = []
     for field in fields:
         about = field.lstrip(b"\n")
@@ -129,7 +129,7 @@ def _touched(project: Project, revision: str) -> Iterator[_Raw]:
             if commit is not None:
                 yield _Raw(commit, tuple(pointers))
             texts = [next(fields).decode("utf-8", "replace") for _ in range(3)]
-            commit, pointers = git.Commit(about.decode("ascii"), *texts), []
+            commit, pointers = gitlog.Commit(about.decode("ascii"), *texts), []
     if commit is not None:
         yield _Raw(commit, tuple(pointers))
 
@@ -151,7 +151,7 @@ class _Reader:
         }
         self._pipelines = git.blobs(project, pipelines, outputs.MAX_LOCK_BYTES)
 
-    def outs(self, name: str, blob: str, commit: git.Commit) -> dict[str, _Out]:
+    def outs(self, name: str, blob: str, commit: gitlog.Commit) -> dict[str, _Out]:
         """What a pointer's text names, by path; ``commit`` is the one that brought it."""
         if blob in _NO_BLOB:
             return {}

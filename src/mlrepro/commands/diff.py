@@ -4,7 +4,18 @@ from __future__ import annotations
 
 import os
 
-from mlrepro import comparing, git, inside, naming, remote, revisions, sides, valuefiles, values
+from mlrepro import (
+    comparing,
+    git,
+    gitlog,
+    inside,
+    naming,
+    remote,
+    revisions,
+    sides,
+    valuefiles,
+    values,
+)
 from mlrepro.dataclass import TYPE_CHECKING, dataclass
 from mlrepro.errors import MlreproError
 from mlrepro.result import Options, Result
@@ -152,7 +163,7 @@ def _sides(project: Project, asked: revisions.Asked, options: Options) -> tuple[
 def _about(project: Project, side: Side) -> str:
     if side.name in ("", sides.WORKSPACE):
         return ""
-    found = next(git.log(project, "-1", "--no-walk", side.name), None)
+    found = next(gitlog.log(project, "-1", "--no-walk", side.name), None)
     return f"{found.date[:10]} {found.subject}" if found is not None else ""
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 
-from mlrepro import damage, git, history, remote, transfer
+from mlrepro import damage, git, gitlog, history, remote, transfer
 from mlrepro.amounts import many
 from mlrepro.dataclass import TYPE_CHECKING, dataclass
 from mlrepro.errors import BlobMissing, MlreproError, ProcessError, StoreError
@@ -45,7 +45,7 @@ def _is_name(text: str) -> bool:
 def run(project: Project, args: Sequence[str], stdin: bytes, options: Options) -> HookResult:
     """Store what the pushed commits need and only the cache has; refuse where a blob is nowhere."""
     needs: dict[str, tuple[Ref, Need]] = {}
-    commits: dict[str, git.Commit] = {}
+    commits: dict[str, gitlog.Commit] = {}
     errors: list[MlreproError] = []
     for ref in parse(stdin):
         more, wrong, who = _needed(project, ref, args[0] if args else "")
@@ -77,7 +77,7 @@ def run(project: Project, args: Sequence[str], stdin: bytes, options: Options) -
 
 def _needed(
     project: Project, ref: Ref, remote_name: str
-) -> tuple[list[Need], list[MlreproError], dict[str, git.Commit]]:
+) -> tuple[list[Need], list[MlreproError], dict[str, gitlog.Commit]]:
     """What the commits need that the other side does not have yet."""
     known = ["--not", f"--remotes={remote_name}"] if remote_name and "/" not in remote_name else []
     has_old = ref.old.strip("0") and git.sizes(project, [ref.old])
@@ -122,7 +122,7 @@ def _owed(need: Need, ref: str) -> StoreError:
     )
 
 
-def _gap(need: Need, ref: str, commit: git.Commit | None) -> BlobMissing:
+def _gap(need: Need, ref: str, commit: gitlog.Commit | None) -> BlobMissing:
     author = commit.author if commit else ""
     by = f" by {author}" if author else ""
     return BlobMissing(
