@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from building import blob_path, read_file_tree
-from mlrepro import git, gitlog, history, listing
+from mlrepro import gitlog, history, listing
 from mlrepro.project import Project
 from working import Heard, Work, cloned, codes, made, oid_of, only, snapshot
 
@@ -221,7 +221,7 @@ def test_a_folder_of_which_very_much_is_nowhere(
         asked.append(args)
         return real(project, *args)
 
-    monkeypatch.setattr(git, "log", log)
+    monkeypatch.setattr(gitlog, "log", log)
     done = clone.pull("many")
     assert len(asked) < 5  # git is asked for the commit once, not for each file
     assert len(done.missing) == 120
