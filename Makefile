@@ -26,7 +26,7 @@ STALE = stale
 endif
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-slow test-all reliability lint fmt bench bench-quick dvc lock clean stale
+.PHONY: help demo azurite test test-slow test-all reliability lint fmt bench bench-quick dvc lock clean stale
 
 help:       ## show this
 	@sed -n 's/^\([a-z-]*:\)[^#]*## /\1 /p' Makefile | while IFS=: read -r name what; do \
@@ -38,10 +38,14 @@ demo: $(READY)        ## watch a commit come back, byte for byte, in a repositor
 test: $(READY)        ## the tests that take minutes at most (ARGS='-k word' for some of them)
 	PYTEST_DEBUG_TEMPROOT="$(MEMORY)" $(PYTEST) -m 'not slow' $(ARGS)
 
-test-slow: $(READY)   ## the others, with all the servers that they ask
+# What stands for Azure's storage is npm's; where there is no npm, what asks it is skipped.
+azurite:
+	@sh tools/azurite build/azurite
+
+test-slow: $(READY) azurite ## the others, with all the servers that they ask
 	TEST_SERVERS=required $(PYTEST) -m slow $(ARGS)
 
-test-all: $(READY)    ## all tests, with all the servers that they ask
+test-all: $(READY) azurite ## all tests, with all the servers that they ask
 	TEST_SERVERS=required $(PYTEST) $(ARGS)
 
 reliability: $(READY) ## try what goes wrong, and write down in docs/ how often it was survived

@@ -37,7 +37,8 @@ class Growth:
         """One folder of more and more files of 4 KiB."""
         for count in (500, 2000) if self.bench.quick else FILES:
             shape = Shape(f"{count}", count, 4 * KIB, True)
-            for _ in range(self.bench.rounds if count < MANY else min(3, self.bench.rounds)):
+            rounds = 1 if self.bench.quick else self.bench.rounds
+            for _ in range(rounds if count < MANY else min(3, rounds)):
                 self._files(shape)
             self.bench.drop(shape)
 

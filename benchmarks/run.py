@@ -112,7 +112,7 @@ def _about(bench: Bench) -> report.Results:
         "system": platform.system(),
         "cpu": _cpu(),
         "cores": os.cpu_count(),
-        "disk": _said("stat", "-f", "-c", "%T", str(bench.top)) or "a disk",
+        "disk": (_said("df", "--output=fstype", str(bench.top)) or "a disk").split("\n")[-1],
         "python": platform.python_version(),
         "git": _said("git", "--version").removeprefix("git version "),
         "dvc": version("dvc"),

@@ -31,6 +31,7 @@ def ratio(row: str, who: str) -> float | None:
     return RATIOS.get(row, RATIOS.get(kind, {})).get(who)
 
 
-def peak(row: str) -> int:
-    """How many bytes the largest process of the row may have at once."""
-    return PEAKS.get(row.partition("/")[0], PEAK)
+def peak(row: str) -> int | None:
+    """How many bytes the largest process of the row may have at once; None: no target."""
+    kind = row.partition("/")[0]
+    return None if kind == "remote" else PEAKS.get(kind, PEAK)

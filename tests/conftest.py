@@ -186,6 +186,20 @@ def ssh(run_folder: Path, _using: ExitStack) -> servers.Ssh:
     return servers.Ssh(**servers.shared("ssh", run_folder, _using))
 
 
+@pytest.fixture(scope="session")
+def gs(run_folder: Path, _using: ExitStack) -> servers.Gs:
+    """What stands for Google's storage, which the tests share."""
+    servers.require(servers.gcs, "gcp-storage-emulator", "dvc_gs")
+    return servers.Gs(**servers.shared("gs", run_folder, _using))
+
+
+@pytest.fixture(scope="session")
+def azure(run_folder: Path, _using: ExitStack) -> servers.Azure:
+    """What stands for Azure's storage, which the tests share."""
+    servers.require(servers.azurite, "azurite (of npm)", "dvc_azure", on="npm")
+    return servers.Azure(**servers.shared("azure", run_folder, _using))
+
+
 @pytest.fixture
 def webdav(s3: servers.S3) -> str:
     """The URL of a new folder on a real WebDAV server."""

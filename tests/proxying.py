@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import http.client
+import socket
 import threading
 import time
 from collections.abc import Callable
@@ -15,6 +17,8 @@ from urllib.parse import urlsplit
 SLOW_DOWN = "slow down"  # 503, as a store says it that is asked too much
 REFUSE = "refuse"  # 403 ExpiredToken
 SKEWED = "skewed"  # 403 RequestTimeTooSkewed
+BROKEN = "broken"  # 500, as where the disk behind it is lost
+DENY = "deny"  # 403 AccessDenied
 GONE = "gone"  # 404 NoSuchBucket
 CUT = "cut"  # the answer ends in the middle, and the connection with it
 TRUNCATE = "truncate"  # the answer is shorter, and says so
@@ -48,6 +52,9 @@ class Proxy:
         self.host, self.latency_s = urlsplit(upstream).netloc, latency_s
         self.fault: Fault = lambda method, path: ""
         self.asked: list[tuple[str, str]] = []
+        self.passed: dict[
+            str, int
+        ] = {}  # bytes of bodies and answers that were passed on, by method
         self.at_once = 0  # most requests at one moment
         self._now = 0
         self._guard = threading.Lock()
@@ -82,6 +89,10 @@ class Proxy:
         if self.latency_s:
             time.sleep(self.latency_s)
         return self.fault(method, path)
+
+    def pass_on(self, method: str, count: int) -> None:
+        with self._guard:
+            self.passed[method] = self.passed.get(method, 0) + count
 
     def end(self) -> None:
         with self._guard:
@@ -126,12 +137,17 @@ class _Handler(BaseHTTPRequestHandler):
             self._send(503, [], _ERROR.format("SlowDown", "Reduce your request rate.").encode())
         elif fault == REFUSE:
             self._send(403, [], _ERROR.format("ExpiredToken", "The token has expired.").encode())
+        elif fault == BROKEN:
+            self._send(500, [], _ERROR.format("InternalError", "Try again.").encode())
+        elif fault == DENY:
+            self._send(403, [], _ERROR.format("AccessDenied", "Access Denied.").encode())
         elif fault == GONE:
             self._send(404, [], _ERROR.format("NoSuchBucket", "There is none.").encode())
         elif fault == SKEWED:
             self._send(403, [], _ERROR.format("RequestTimeTooSkewed", "Too large.").encode())
         else:
             status, headers, answer = self._pass_on(body)
+            self.proxy.pass_on(self.command, len(body) + len(answer))
             if fault == LOSE:
                 self.close_connection = True
                 return
@@ -179,3 +195,68 @@ class _Handler(BaseHTTPRequestHandler):
         super().finish()
         if self.upstream is not None:
             self.upstream.close()
+
+
+class Relay:
+    """Passes on what a TCP server and its clients say; ``passed`` counts the bytes of both ways.
+
+    After ``most`` bytes nothing goes on, and ``full`` is set. A context manager.
+    """
+
+    def __init__(self, port: int) -> None:
+        self.upstream = port
+        self.passed = 0
+        self.most = 1 << 62
+        self.full = threading.Event()
+        self._guard = threading.Lock()
+        self._ends: list[socket.socket] = []
+        self._threads: list[threading.Thread] = []
+        self._listening = socket.create_server(("127.0.0.1", 0))
+        self.port = int(self._listening.getsockname()[1])
+
+    def __enter__(self) -> Relay:
+        self._start(self._accept)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._listening.shutdown(socket.SHUT_RDWR)
+        self._listening.close()
+        self.cut()
+        for thread in self._threads:
+            thread.join()
+
+    def cut(self) -> None:
+        """Close all connections."""
+        self.full.set()
+        for end in self._ends:
+            with contextlib.suppress(OSError):
+                end.shutdown(socket.SHUT_RDWR)
+            end.close()
+        self._ends.clear()
+
+    def _start(self, work: Callable[..., None], *given: socket.socket) -> None:
+        self._threads.append(threading.Thread(target=work, args=given, daemon=True))
+        self._threads[-1].start()
+
+    def _accept(self) -> None:
+        while True:
+            try:
+                one, _ = self._listening.accept()
+            except OSError:
+                return
+            other = socket.create_connection(("127.0.0.1", self.upstream))
+            self._ends += [one, other]
+            self._start(self._pump, one, other)
+            self._start(self._pump, other, one)
+
+    def _pump(self, source: socket.socket, target: socket.socket) -> None:
+        with contextlib.suppress(OSError):
+            while data := source.recv(1 << 16):
+                with self._guard:
+                    self.passed += len(data)
+                    stop = self.passed > self.most
+                if stop:
+                    self.full.set()
+                    return
+                target.sendall(data)
+            target.shutdown(socket.SHUT_WR)

@@ -1,4 +1,7 @@
-"""Real stores on the network, started on loopback: SeaweedFS (S3, WebDAV) and OpenSSH's sshd.
+"""Real stores on the network, started on loopback.
+
+SeaweedFS (S3, WebDAV), OpenSSH's sshd, and what stands for two clouds: Azurite, by Microsoft, and
+gcp-storage-emulator.
 
 Each is started by the first test that asks for it, serves every worker of the test run, and ends
 with the last of them, however that ends: a guard waits for a lock that each of them holds.
@@ -6,6 +9,7 @@ with the last of them, however that ends: a guard waits for a lock that each of 
 
 from __future__ import annotations
 
+import base64
 import fcntl
 import getpass
 import json
@@ -24,6 +28,7 @@ from contextlib import ExitStack, suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 import pytest
 
@@ -128,6 +133,102 @@ class Ssh:
         }
 
 
+@dataclass(frozen=True)
+class Gs:
+    """A running emulator of Google's storage; ``endpoint`` asks for no key."""
+
+    endpoint: str
+
+    def make_bucket(self, name: str) -> str:
+        body = json.dumps({"name": name}).encode()
+        self._ask("POST", "/storage/v1/b?project=tests", body, "application/json")
+        return name
+
+    def remove_bucket(self, name: str) -> None:
+        for key in self.objects(name):
+            self._ask("DELETE", self._object(name, key))
+        self._ask("DELETE", f"/storage/v1/b/{name}")
+
+    def read(self, bucket: str, key: str) -> bytes:
+        return self._ask("GET", f"{self._object(bucket, key)}?alt=media")
+
+    def write(self, bucket: str, key: str, data: bytes) -> None:
+        """Put other bytes in an object's place."""
+        query = f"uploadType=media&name={quote(key, safe='')}"
+        self._ask("POST", f"/upload/storage/v1/b/{bucket}/o?{query}", data)
+
+    def objects(self, bucket: str) -> dict[str, int]:
+        """Every object's key and size."""
+        listed = json.loads(self._ask("GET", f"/storage/v1/b/{bucket}/o"))
+        return {one["name"]: int(one["size"]) for one in listed.get("items", ())}
+
+    def _object(self, bucket: str, key: str) -> str:
+        return f"/storage/v1/b/{bucket}/o/{quote(key, safe='')}"
+
+    def _ask(self, method: str, path: str, data: bytes | None = None, kind: str = "") -> bytes:
+        headers = {"Content-Type": kind or "application/octet-stream"}
+        request = urllib.request.Request(self.endpoint + path, data, headers, method=method)
+        with _direct.open(request, timeout=PATIENCE) as answer:
+            return bytes(answer.read())
+
+    def settings(self, bucket: str, prefix: str = "") -> dict[str, str]:
+        """What DVC has to know of it: a remote's settings, in its config."""
+        return {
+            "url": f"gs://{bucket}{'/' + prefix if prefix else ''}",
+            "endpointurl": self.endpoint,
+            "allow_anonymous_login": "true",
+        }
+
+
+@dataclass(frozen=True)
+class Azure:
+    """A running Azurite, with one account; ``endpoint`` is that account's."""
+
+    endpoint: str
+    account: str
+    key: str
+
+    def make_bucket(self, name: str) -> str:
+        """A new, empty container."""
+        self._service().create_container(name)
+        return name
+
+    def remove_bucket(self, name: str) -> None:
+        self._service().delete_container(name)
+
+    def read(self, bucket: str, key: str) -> bytes:
+        blob = self._service().get_blob_client(bucket, key)
+        return bytes(blob.download_blob().readall())
+
+    def write(self, bucket: str, key: str, data: bytes) -> None:
+        """Put other bytes in a blob's place."""
+        self._service().get_blob_client(bucket, key).upload_blob(data, overwrite=True)
+
+    def objects(self, bucket: str) -> dict[str, int]:
+        """Every blob's name and size."""
+        found = self._service().get_container_client(bucket).list_blobs()
+        return {one.name: one.size for one in found}
+
+    def _service(self) -> Any:
+        from azure.storage.blob import BlobServiceClient
+
+        return BlobServiceClient.from_connection_string(self.connection())
+
+    def connection(self, endpoint: str = "", key: str = "") -> str:
+        """All that there is to know, as Azure's programs write it."""
+        return (
+            f"DefaultEndpointsProtocol=http;AccountName={self.account};"
+            f"AccountKey={key or self.key};BlobEndpoint={endpoint or self.endpoint};"
+        )
+
+    def settings(self, bucket: str, prefix: str = "") -> dict[str, str]:
+        """What DVC has to know of it: a remote's settings, in its config."""
+        return {
+            "url": f"azure://{bucket}{'/' + prefix if prefix else ''}",
+            "connection_string": self.connection(),
+        }
+
+
 _direct = urllib.request.build_opener(urllib.request.ProxyHandler({}))  # whatever a shell says
 
 # the programs
@@ -144,8 +245,23 @@ def sshd() -> str:
     return shutil.which("sshd") or shutil.which("sshd", path="/usr/sbin:/usr/local/sbin") or ""
 
 
-def require(program: Callable[[], str], what: str, *modules: str) -> None:
-    """Skip the test where a server, or what asks it, is not installed; fail where it must be."""
+def gcs() -> str:
+    """The program of Google's emulator, or ""."""
+    beside = os.path.join(sysconfig.get_path("scripts"), "gcp-storage-emulator")
+    return beside if os.access(beside, os.X_OK) else shutil.which("gcp-storage-emulator") or ""
+
+
+def azurite() -> str:
+    """Azurite's program, where `make` puts it or on the PATH; or ""."""
+    here = Path(__file__).parent.parent / "build" / "azurite" / "node_modules" / ".bin"
+    return shutil.which("azurite-blob", path=here) or shutil.which("azurite-blob") or ""
+
+
+def require(program: Callable[[], str], what: str, *modules: str, on: str = "") -> None:
+    """Skip the test where a server, or what asks it, is not installed; fail where it must be.
+
+    ``on``: a program without which it cannot be installed, so that it need not be.
+    """
     lacking = [] if program() else [what]
     for name in modules:
         try:
@@ -155,7 +271,7 @@ def require(program: Callable[[], str], what: str, *modules: str) -> None:
     if not lacking:
         return
     told = f"not installed: {', '.join(lacking)}"
-    if os.environ.get(REQUIRED) == "required":
+    if os.environ.get(REQUIRED) == "required" and not (on and not shutil.which(on)):
         pytest.fail(f"{told}; these tests need it (CONTRIBUTING.md)")
     pytest.skip(told)
 
@@ -351,7 +467,56 @@ def _serve_ssh(folder: Path, ready: Callable[[Mapping[str, Any]], None]) -> None
     raise AssertionError((folder / "log").read_text())
 
 
-_KINDS = {"s3": _serve_s3, "ssh": _serve_ssh}
+def _serve_gs(folder: Path, ready: Callable[[Mapping[str, Any]], None]) -> None:
+    def argv(port: int) -> list[str]:
+        return [gcs(), "start", "--host=127.0.0.1", f"--port={port}", "--in-memory"]
+
+    _serve_http(folder, argv, {}, lambda url: ready(asdict(Gs(url))))
+
+
+def _serve_azure(folder: Path, ready: Callable[[Mapping[str, Any]], None]) -> None:
+    key = base64.b64encode(os.urandom(64)).decode()
+
+    def argv(port: int) -> list[str]:
+        return [
+            azurite(), "--blobHost", "127.0.0.1", "--blobPort", str(port), "--location",
+            str(folder), "--silent", "--disableTelemetry", "--skipApiVersionCheck",
+        ]  # fmt: skip
+
+    accounts = {"AZURITE_ACCOUNTS": f"tests:{key}"}
+    _serve_http(
+        folder, argv, accounts, lambda url: ready(asdict(Azure(f"{url}/tests", "tests", key)))
+    )
+
+
+def _serve_http(
+    folder: Path, argv: Callable[[int], Sequence[str]], environ: Mapping[str, str],
+    ready: Callable[[str], None],
+) -> None:  # fmt: skip
+    """Start a program that is ready once it answers, with whatever."""
+    for _ in range(5):
+        (port,) = free_ports(1)
+        with (folder / "log").open("ab") as log:
+            server = subprocess.Popen(
+                argv(port), cwd=folder, env={**os.environ, **environ, "HOME": str(folder)},
+                stdin=subprocess.DEVNULL, stdout=log, stderr=log,
+            )  # fmt: skip
+        try:
+            while server.poll() is None:
+                try:
+                    _status(f"http://127.0.0.1:{port}/")
+                except OSError:
+                    time.sleep(0.05)
+                    continue
+                ready(f"http://127.0.0.1:{port}")
+                return
+        finally:
+            server.kill()
+            server.wait()
+    raise AssertionError((folder / "log").read_text())
+
+
+_KINDS = {"s3": _serve_s3, "ssh": _serve_ssh, "gs": _serve_gs, "azure": _serve_azure}
 
 
 # the guard

@@ -157,6 +157,26 @@ def test_wrong_bytes_are_not_installed(far: Far, proxy: Proxy, fault: str) -> No
     assert far.read("model.bin") == files["model.bin"]
 
 
+@pytest.mark.parametrize("fault", [proxying.DENY, proxying.BROKEN])
+@pytest.mark.slow
+def test_a_blob_that_is_listed_but_cannot_be_read(far: Far, proxy: Proxy, fault: str) -> None:
+    """It is named with its path, the others come, and nothing is taken for lost."""
+    files = tracked(far)
+    far.forget()
+    for name in files:
+        (far.root / name).unlink()
+    name = far.key(oid_of(files["model.bin"]))
+    proxy.fault = lambda method, path: fault if name in path and method == "GET" else ""
+    done = far.pull("model.bin", "data")
+    assert far.read("data/two.csv") == files["data/two.csv"]
+    assert not (far.root / "model.bin").exists()
+    assert "Out of reach: the content of model.bin" in only(done).message
+    deep = far.mlrepro("verify", "--deep", "--json")
+    assert oid_of("model") in deep.json["errors"][0]["message"]
+    proxy.fault = lambda method, path: ""
+    assert far.pull().errors == () and same(far, files)
+
+
 def test_a_blob_of_the_wrong_size_is_set_aside(far: Far) -> None:
     files = tracked(far)
     oid = oid_of(files["model.bin"])
@@ -227,6 +247,7 @@ def test_keys_of_the_environment_and_of_a_profile(
     with pytest.raises(StoreError) as caught:
         dvc.exists(str(far.root), "", [oid])
     assert caught.value.code == "remote-forbidden"
+    assert caught.value.message == "No keys were found for the store storage."
     monkeypatch.setenv("AWS_ACCESS_KEY_ID", servers.KEY)
     monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", servers.SECRET)
     assert dvc.exists(str(far.root), "", [oid]) == {oid: 5}

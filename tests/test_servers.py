@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 import servers
-from dvc_place import Place, blob, oid_of
+from dvc_place import Place, blob, oid_of, spoil
 from mlrepro import dvc
 
 
@@ -53,3 +53,21 @@ def test_the_back_door_of_the_s3_server(s3: servers.S3, bucket: str) -> None:
     assert s3.read(bucket, "a/b/c") == b"bytes"
     s3.remove(bucket, "d")
     assert list(s3.objects(bucket)) == ["a/b/c"]
+
+
+@pytest.mark.slow
+def test_many_at_once_to_a_new_folder(tmp_path: Path, webdav: str, s3: servers.S3) -> None:
+    """A WebDAV server locks a folder while somebody makes it: others wait, and none fails."""
+    for turn in range(2):
+        (tmp_path / str(turn)).mkdir()
+        place = Place.at(tmp_path / str(turn) / "repo")
+        folder = f"{webdav}/{turn}"
+        s3.ask("POST", f"/{webdav.rpartition('/')[2]}/{turn}/")
+        place.remote_of({"url": folder})
+        data = [f"{turn} {number}\n".encode() for number in range(48)]
+        for one in data:
+            spoil(blob(place.cache, oid_of(one)), one)
+        wanted = [(oid_of(one), len(one)) for one in data]
+        sent, failed = dvc.upload(place.top, "", wanted, str(place.cache), jobs=16)
+        assert failed == {}, next(iter(failed.values())).message
+        assert len(sent) == len(data)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 
-from mlrepro import engine, remote, transfer
+from mlrepro import engine, remote, room, transfer
 from mlrepro.dataclass import TYPE_CHECKING
 from mlrepro.errors import StoreError
 from mlrepro.presence import Presence
@@ -60,6 +60,8 @@ def fetch(
     to_cache: bool = False,
 ) -> list[Need]:
     """Bring every blob that is needed within reach; returns those that are nowhere.
+
+    Raises StoreError ``disk-full`` where a download would certainly not find room.
 
     Why a network store could not be asked is added to ``errors``; what the cache has is served.
     From a store on another disk, or from a network store, they come into the cache, checked as they
@@ -117,9 +119,11 @@ def _download(
 ) -> list[MlreproError]:
     errors = transfer.fetch_listings(project, target, needs, options)
     blobs, _ = transfer.expand(needs, [target.cache])
-    wanted = [(need.oid, need.size) for need in blobs if not target.cache.has(need.oid, need.size)]
-    if not wanted:
+    lacking = [need for need in blobs if not target.cache.has(need.oid, need.size)]
+    if not lacking:
         return errors
+    room.require(project, target, needs, lacking, options)
+    wanted = [(need.oid, need.size) for need in lacking]
     try:
         return errors + transfer.get(project, target, wanted, options)
     except StoreError as error:

@@ -16,6 +16,8 @@ if TYPE_CHECKING:
 
 POINTERS = (":(glob)**/*.dvc", ":(glob)**/dvc.lock", ":(exclude,glob).dvc/**")
 
+MOST_TOLD = 100  # gaps that are told one by one
+
 # A pointer as DVC writes nearly all of them. An md5 that would read as a number is not matched.
 _PLAIN = (
     r"outs:\n- md5: ((?!(?:[0-9]+(?:e[0-9]+)?|0b[01]+)[.\n])[0-9a-f]{32})(\.dir)?\n"
@@ -209,20 +211,38 @@ def lost(every: Sequence[Gap], unreachable: Sequence[MlreproError]) -> list[Mlre
         )
         error.author, error.date = gap.author, gap.date
         return [error]
-    return [transfer.lost(gap.need, author=gap.author, date=gap.date) for gap in every]
+    told: list[MlreproError] = [
+        transfer.lost(gap.need, author=gap.author, date=gap.date) for gap in every[:MOST_TOLD]
+    ]
+    if len(every) > MOST_TOLD:
+        told.append(
+            MlreproError(
+                f"{len(every) - MOST_TOLD:,} more files have content that is nowhere, like these.",
+                "the same command with --json lists all of them",
+                code="more-problems",
+            )
+        )
+    return told
 
 
 def gaps(project: Project, missing: Sequence[Need], revision: str = "HEAD") -> list[Gap]:
     """Name for each blob that is nowhere the commit that brought its pointer."""
     found = []
+    asked: dict[tuple[str, str], git.Commit | None] = {}  # a folder may lack a million members
     for need in missing:
-        commit = None
-        if need.commit:
-            commit = next(iter(git.log(project, "-1", "--no-walk", need.commit)), None)
-        elif need.pointer:
-            commit = git.last_change(project, need.pointer, revision)
+        by = (need.commit, "") if need.commit else ("", need.pointer)
+        if by not in asked:
+            asked[by] = _brought_by(project, *by, revision)
+        commit = asked[by]
         oid = commit.oid if commit else need.commit
-        named = Need(need.path, need.oid, need.size, need.pointer, oid)
+        named = Need(need.path, need.oid, need.size, need.pointer, oid, need.wrong)
         author, date = (commit.author, commit.date) if commit else ("", "")
         found.append(Gap(named, oid, author, date))
     return found
+
+
+def _brought_by(project: Project, commit: str, pointer: str, revision: str) -> git.Commit | None:
+    """About this commit, or else the newest up to ``revision`` that touched the pointer."""
+    if commit:
+        return next(iter(git.log(project, "-1", "--no-walk", commit)), None)
+    return git.last_change(project, pointer, revision) if pointer else None

@@ -90,8 +90,7 @@ def listing(where: Sequence[Store], oid: str) -> dict[str, str]:
     for place in where:
         try:
             for blob in reading.open_blobs(place, oid, []):
-                with open(blob.fd, "rb", closefd=False) as file:
-                    data = file.read(pointer.MAX_LISTING_BYTES + 1)
+                data = pointer.read_listing(blob.fd, oid)
                 if pointer.listing_oid(data) == oid:
                     return {one.relpath: one.oid for one in pointer.parse_listing(data, oid)}
         except MlreproError:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from mlrepro import engine, folder, worktree
+from mlrepro import engine, folder, git, listing as listings, worktree
 from mlrepro.dataclass import TYPE_CHECKING, dataclass
 from mlrepro.errors import PathError
 from mlrepro.presence import Presence
@@ -71,6 +71,12 @@ def save(
     if not oids and wanted.item is None:  # one that was emptied since is noted, as by DVC
         raise empty(wanted.path)
     listing = worktree.finish_folder(done.data, plan, oids)
+    if listings.is_large(len(listing), len(oids)) and not listings.may_be_large():
+        git.run(project, "config", listings.LARGE, "true")
+        options.reporter.note(
+            f"{wanted.path} has so many files that other clones read its list only after: "
+            f"git config {listings.LARGE} true"
+        )
     oid = done.data.oid
     if not (certain and done.data.proven) or _is_lacking(oid, len(listing), target.cache, store):
         fresh = not (store or target.cache).has(oid)

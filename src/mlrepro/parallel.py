@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import time
 from _thread import allocate_lock
 
 from mlrepro.dataclass import TYPE_CHECKING
@@ -40,10 +41,15 @@ class Flag:
 
 
 class Crew:
-    """Up to ``jobs`` threads (0: one a core, at most 8) that work through a list."""
+    """Up to ``jobs`` threads (0: one a core, at most 8) that work through a list.
 
-    def __init__(self, jobs: int = 0) -> None:
+    ``patience_s``: so long an interrupt waits for them, where they may hang in a call that cannot
+    be given up; then they are left to end with the process. None: until each has come to its end.
+    """
+
+    def __init__(self, jobs: int = 0, patience_s: float | None = None) -> None:
         self.jobs = jobs if jobs > 0 else min(_MOST, cores())
+        self._patience_s = patience_s
         self.halt = Flag()
 
     def check(self) -> None:
@@ -68,7 +74,7 @@ class Crew:
         interrupt from the keyboard is seen at once.
         """
         count = min(self.jobs, len(items))
-        if count <= 1:
+        if count <= 1 and (self._patience_s is None or not items):
             for item in items:
                 work(item)
             return
@@ -86,9 +92,10 @@ class Crew:
                 thread.join()
         except BaseException:
             self.halt.set()
+            end = None if self._patience_s is None else time.monotonic() + self._patience_s
             for thread in threads:
                 if thread.ident is not None:
-                    thread.join()
+                    thread.join(None if end is None else max(0.0, end - time.monotonic()))
             raise
         for failure in failures:
             if not isinstance(failure, Halted):

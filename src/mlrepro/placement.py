@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from mlrepro.project import Project
     from mlrepro.remote import Remote
     from mlrepro.restoring import Restored
+    from mlrepro.store import Store
     from mlrepro.worktree import Data
 
 NUMBERS = folder.NUMBERS
@@ -138,15 +139,14 @@ def _members(project: Project, target: Remote, plan: Plan) -> tuple[dict[str, st
     """The members of a folder when it was last in step, and now; sets what they are to be."""
     item, data, synced = plan.item, plan.data, plan.entry.synced
     places = [target.cache] + ([target.store] if target.store is not None else [])
-    listing = transfer.listing_of(item.oid, places) or []
-    plan.members = {member.relpath: member.oid for member in listing}
+    plan.members = _listed(item.oid, places)
     clashes = collisions.clashes(plan.members, project.state_dir)
     refused = collisions.refusal(clashes, next(iter(clashes), ""))
     if refused is not None:
         raise refused
     was: dict[str, str] = {}
     if synced.endswith(".dir"):
-        was = {member.relpath: member.oid for member in transfer.listing_of(synced, places) or []}
+        was = _listed(synced, places)
     if data.tree is None:
         return was, {}
     now = data.tree.members()
@@ -159,6 +159,11 @@ def _members(project: Project, target: Remote, plan: Plan) -> tuple[dict[str, st
         if name not in now and name in plan.members:
             now[name] = legacy.other(plan.members[name])  # left out by .dvcignore: nobody saved it
     return was, now
+
+
+def _listed(oid: str, places: Sequence[Store]) -> dict[str, str]:
+    """What a folder's listing names, relative path → hash; empty where none is at hand."""
+    return {member.relpath: member.oid for member in transfer.listing_of(oid, places) or ()}
 
 
 def after(project: Project, plan: Plan, done: dict[str, Restored], whole: bool) -> index.Entry:

@@ -12,10 +12,11 @@ from mlrepro import scalar
 from mlrepro.dataclass import dataclass, field
 from mlrepro.errors import PointerError, PointerUnknown
 from mlrepro.listing import (
-    MAX_LISTING_BYTES,
     Member,
+    Members,
     listing_oid,
     parse_listing,
+    read_listing,
     render_listing,
     render_pairs,
 )
@@ -26,9 +27,9 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
 __all__ = [
-    "MAX_LISTING_BYTES",
     "MAX_POINTER_BYTES",
     "Member",
+    "Members",
     "Out",
     "Pointer",
     "is_oid",
@@ -37,6 +38,7 @@ __all__ = [
     "parse",
     "parse_listing",
     "path_problem",
+    "read_listing",
     "render",
     "render_listing",
     "render_pairs",

@@ -9,6 +9,7 @@ from mlrepro.errors import MlreproError, ProcessError
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
+    from typing import BinaryIO
 
 # `import subprocess` takes 14 ms, which is more than git needs for most of what it is asked. So
 # short questions are asked by posix_spawn(3). What that cannot do is left to `subprocess`: another
@@ -38,12 +39,19 @@ def run(
     """
     if not spooled:
         return run_code(argv, cwd=cwd, input=input, env=env, ok=ok, timeout=timeout)[1]
-    import tempfile
-
-    with tempfile.TemporaryFile() as file:
+    with _unnamed() as file:
         run_code(argv, cwd=cwd, input=input, env=env, ok=ok, timeout=timeout, stdout=file.fileno())
         file.seek(0)
         return file.read()
+
+
+def _unnamed() -> BinaryIO:
+    """A temporary file without a name, in memory where the system has such: no kill leaves it."""
+    if hasattr(os, "memfd_create"):
+        return open(os.memfd_create("mlrepro"), "w+b")
+    import tempfile
+
+    return tempfile.TemporaryFile()
 
 
 def run_code(

@@ -8,6 +8,7 @@ from zlib import crc32
 
 from mlrepro import digest, durable
 from mlrepro.dataclass import TYPE_CHECKING
+from mlrepro.lock import Lock
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable
@@ -90,7 +91,7 @@ class Receipts:
     def _most(self) -> int:
         return max(_FEW, len(self._first) // _WIDTH // 4)
 
-    def _locked(self) -> durable.Lock:
+    def _locked(self) -> Lock:
         os.makedirs(self._folder, exist_ok=True)
         lock = _Fresh(self._file + ".lock")
         lock.owner = self
@@ -134,7 +135,7 @@ class Receipts:
         self._good = len(data)
 
 
-class _Fresh(durable.Lock):
+class _Fresh(Lock):
     """Holds the lock, and reads first what others wrote meanwhile."""
 
     owner: Receipts

@@ -37,7 +37,11 @@ def _told(details: list[str], summary: str, would: bool) -> list[str]:
 
 
 def _missing(result: Any, path: Paths) -> list[list[str]]:
-    """A row for each blob that is nowhere, unless an error already tells of its path."""
+    """A row for each blob that is nowhere, unless the errors already tell of its path, or how many
+    more there are.
+    """
+    if any(error.code == "more-problems" for error in result.errors):
+        return []
     told = {error.path for error in result.errors}
     rows = []
     for lost in result.missing:

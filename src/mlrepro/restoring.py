@@ -2,30 +2,34 @@
 
 from __future__ import annotations
 
-import errno
 import itertools
 import os
-import time
 from _thread import allocate_lock
 
 from mlrepro.anchor import Anchor
-from mlrepro.dataclass import TYPE_CHECKING, dataclass, field
-from mlrepro.durable import discard, flush, free_bytes, sync_dirs, sync_files
+from mlrepro.dataclass import TYPE_CHECKING
+from mlrepro.durable import discard, flush, free_bytes
 from mlrepro.errors import MlreproError, StoreError
 from mlrepro.hashing import in_turn, stat_key
 from mlrepro.kernel import reflink
 from mlrepro.parallel import Crew
 from mlrepro.placing import (
-    FULL,
     disk_error,
     key_of,
     place_error,
-    place_new,
     remove_files,
-    replace,
 )
 from mlrepro.reading import Blob, open_blobs, set_aside
 from mlrepro.result import Reporter
+from mlrepro.settling import (
+    BATCH_BYTES,
+    FLUSH_AT_ONCE,
+    Batch,
+    Restore,
+    Restored,
+    RestoreReport,
+    Staged,
+)
 from mlrepro.shares import share_out
 from mlrepro.smallblobs import Stage, keep
 from mlrepro.staging import Staging, sweep
@@ -38,72 +42,7 @@ if TYPE_CHECKING:
 __all__ = ["Restore", "RestoreReport", "Restored", "remove_files", "restore_files"]
 
 # What was staged: the file, size, mtime (ns), inode, device, whether the cache is without it.
-Staged = tuple[str, int, int, int, int, bool]
-
-_BATCH_FILES = 4096
-_BATCH_BYTES = 1 << 29
-_FLUSH_AT_ONCE = 1 << 24  # bytes; from here on a file is flushed while others are still copied
-# A write is stamped with the last clock tick, up to 10 ms ago; the index counts on 20.
-_TICK_NS = 12_000_000
-_SETTLED_NS = 21_000_000
-
-
-@dataclass(slots=True)
-class Restore:
-    """One file to bring back.
-
-    ``dest``: absolute path; ``size``: bytes, where known; ``expect``: the stat (or size, mtime_ns,
-    ctime_ns, inode, device) that the file there must still have; None: there must be none.
-    ``legacy``: a pointer of DVC 2 names it, whose own blob comes before DVC 3's.
-    """
-
-    oid: str
-    dest: str
-    size: int | None = None
-    isexec: bool = False
-    expect: os.stat_result | tuple[int, ...] | None = None
-    legacy: bool = False
-
-
-@dataclass(slots=True)
-class Restored:
-    """A file that is in place: its stat, and since when (epoch ns) any write to it would show.
-
-    Where it has been written to already, or is gone (``stat``: None), ``began_ns`` is 0.
-    """
-
-    dest: str
-    stat: os.stat_result | None
-    began_ns: int
-
-
-@dataclass
-class RestoreReport:
-    """``missing``: no source has the right bytes; ``kept``: the file there is not as expected, or
-    is being written to; ``failed``: could not be put in place, and why; ``corrupt``: oids that were
-    found damaged in a source and set aside there; ``recovered``: users' files that a run which was
-    killed left in staging, set aside; ``unkept``: blobs of other sources, right, that could not be
-    linked into the cache.
-    """
-
-    restored: list[Restored] = field(default_factory=list)
-    missing: list[Restore] = field(default_factory=list)
-    kept: list[str] = field(default_factory=list)
-    failed: list[tuple[str, MlreproError]] = field(default_factory=list)
-    corrupt: list[str] = field(default_factory=list)
-    recovered: list[str] = field(default_factory=list)
-    unkept: list[str] = field(default_factory=list)
-
-
-@dataclass(slots=True)
-class _Staged:
-    item: Restore
-    temp: str
-    size: int
-    mtime_ns: int
-    inode: int
-    device: int
-    beside: bool
+Found = tuple[str, int, int, int, int, bool]
 
 
 def restore_files(
@@ -141,33 +80,6 @@ def restore_files(
     return restorer.report
 
 
-class _Folder:
-    """The folder that the last file went to, kept open since the next one mostly goes there too."""
-
-    def __init__(self, anchor: Anchor) -> None:
-        self.path, self.fd, self.device = "", -1, 0
-        self._anchor = anchor
-
-    def __enter__(self) -> _Folder:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        if self.fd >= 0:
-            os.close(self.fd)
-
-    def enter(self, dest: str) -> str:
-        """Go to the folder of ``dest``, made where missing; returns its name there.
-
-        Raises Refused where the way leads through a symlink or out of the root, and OSError.
-        """
-        path, _, name = dest.rpartition("/")
-        if path != self.path or self.fd < 0:
-            fd, name = self._anchor.parent(dest, make=True)
-            self.__exit__()
-            self.path, self.fd, self.device = path, fd, os.fstat(fd).st_dev
-        return name
-
-
 class _Restorer:
     """One call of restore_files."""
 
@@ -186,12 +98,8 @@ class _Restorer:
         self.reporter = reporter
         self.report = RestoreReport()
         self._device = os.stat(room.folder).st_dev
+        self.batch = Batch(anchor, room, self.report)
         self._guard = allocate_lock()
-        self._one_batch = allocate_lock()
-        self._batch: list[_Staged] = []
-        self._bytes = 0
-        self._placed: list[_Staged] = []
-        self._placed_ns = 0
         self._last = 0
 
     def run(self, items: Sequence[Restore]) -> None:
@@ -200,13 +108,13 @@ class _Restorer:
         self._check_space(items, sizes)
         stage = Stage([*self.sources], self.room, itertools.count())
 
-        def fetch_small(share: int, at: int) -> Staged | None:
+        def fetch_small(share: int, at: int) -> Found | None:
             item = items[at]
             if item.expect is not None and not _is_expected(item):
                 return None
             return stage(share, item.oid, item.size, item.isexec)
 
-        def take(at: int, staged: Staged) -> None:
+        def take(at: int, staged: Found) -> None:
             self._take(items[at], staged)
 
         def fetch(at: int) -> None:
@@ -224,7 +132,19 @@ class _Restorer:
         rest = [at for at in range(len(items)) if at not in done]
         self.crew.each(self.crew.one_by_one(fetch), in_turn(sizes, rest))
         self.place()
-        self._settle()
+        self.batch.settle()
+
+    def place(self) -> None:
+        """Put what is staged in its place; what goes behind a mount is staged there, and placed."""
+        far = self.batch.place()
+        for item in far:
+            self.fetch(item, beside=True)
+        if far:
+            self.batch.place()
+
+    def _add(self, staged: Staged) -> None:
+        if self.batch.add(staged):
+            self.place()
 
     def _small(self, items: Sequence[Restore], sizes: list[int]) -> list[int]:
         """The positions of the items that nothing is said of that would take more than a copy."""
@@ -240,18 +160,16 @@ class _Restorer:
                 found.append(at)
         return found
 
-    def _take(self, item: Restore, staged: Staged) -> None:
+    def _take(self, item: Restore, staged: Found) -> None:
         """Add a file that was staged to the batch."""
         temp, size, mtime_ns, inode, device, unkept = staged
         if unkept:
             self.report.unkept.append(item.oid)
         self.reporter.advance(size)
-        self._add(_Staged(item, temp, size, mtime_ns, inode, device, False))
+        self._add(Staged(item, temp, size, mtime_ns, inode, device, False))
 
     def _size(self, item: Restore) -> int:
         size: int
-        if item.size is not None:
-            return item.size
         for at in dict.fromkeys((self._last, *range(len(self.sources)))):
             found = self.sources[at].find(item.oid)
             if found is not None:
@@ -262,7 +180,7 @@ class _Restorer:
     def _check_space(self, items: Sequence[Restore], sizes: list[int]) -> None:
         free, total = free_bytes(self.room.folder), sum(sizes)
         old = sum(key_of(item.expect)[0] for item in items if item.expect is not None)
-        needed = min(total, max(total - old, 0) + min(total, _BATCH_BYTES))
+        needed = min(total, max(total - old, 0) + min(total, BATCH_BYTES))
         if needed <= free or self._shares_blocks(items[sizes.index(max(sizes))].oid):
             return
         raise StoreError(
@@ -301,23 +219,13 @@ class _Restorer:
                 discard(temp)
                 return
             about = os.fstat(fd)
-            if about.st_size >= _FLUSH_AT_ONCE:
+            if about.st_size >= FLUSH_AT_ONCE:
                 flush(fd)
         finally:
             os.close(fd)
         self._add(
-            _Staged(
-                item, temp, about.st_size, about.st_mtime_ns, about.st_ino, about.st_dev, beside
-            )
+            Staged(item, temp, about.st_size, about.st_mtime_ns, about.st_ino, about.st_dev, beside)
         )
-
-    def _add(self, staged: _Staged) -> None:
-        with self._guard:
-            self._batch.append(staged)
-            self._bytes += staged.size
-            full = len(self._batch) >= _BATCH_FILES or self._bytes >= _BATCH_BYTES
-        if full:
-            self.place()
 
     def _device_of(self, dest: str) -> int:
         """The device of the nearest folder above ``dest`` that there is."""
@@ -396,71 +304,6 @@ class _Restorer:
     def _explain(self, error: OSError) -> StoreError:
         return disk_error(error, self.room.base)
 
-    def place(self) -> None:
-        """Flush what is staged, put each file in its place, and flush the names."""
-        far: list[Restore] = []
-        with self._one_batch:
-            with self._guard:
-                batch, self._batch, self._bytes = self._batch, [], 0
-            if not batch:
-                return
-            for device in {one.device for one in batch}:
-                here = [one for one in batch if one.device == device]
-                sync_files([one.temp for one in here if one.size < _FLUSH_AT_ONCE])
-            _wait_until(max(one.mtime_ns for one in batch) + _TICK_NS)
-            folders: dict[int, set[str]] = {}
-            with _Folder(self.anchor) as folder:
-                for one in batch:
-                    if self._place(one, folder, far):
-                        folders.setdefault(folder.device, set()).add(folder.path)
-                        self._placed.append(one)
-            self._placed_ns = time.time_ns()
-            for names in folders.values():
-                sync_dirs(names)
-        for item in far:
-            self.fetch(item, beside=True)
-        if far:
-            self.place()
-
-    def _place(self, one: _Staged, folder: _Folder, far: list[Restore]) -> bool:
-        """Put one file in its place; says whether it is there."""
-        item = one.item
-        try:
-            name = folder.enter(item.dest)
-            if item.expect is None:
-                done = place_new(one.temp, folder.fd, name)
-            else:
-                expect = key_of(item.expect)
-                done = replace(one.temp, folder.fd, name, expect, self.room, isexec=item.isexec)
-            if done:
-                return True
-            self.report.kept.append(item.dest)
-        except MlreproError as error:
-            self.report.failed.append((item.dest, error))
-        except OSError as error:
-            if error.errno == errno.EXDEV and not one.beside:
-                far.append(item)  # a bind mount: one device, and yet no rename across
-            elif error.errno in FULL:
-                raise
-            else:
-                self.report.failed.append((item.dest, place_error(error, item.dest)))
-        discard(one.temp)
-        return False
-
-    def _settle(self) -> None:
-        """Take the stat of what was placed, once no later write can hide behind its times."""
-        _wait_until(self._placed_ns + _SETTLED_NS)
-        for one in self._placed:
-            began_ns, dest = time.time_ns(), one.item.dest
-            try:
-                now = os.lstat(dest)
-            except OSError:
-                now = None
-            was = (one.size, one.mtime_ns, one.inode)
-            if now is None or (now.st_size, now.st_mtime_ns, now.st_ino) != was:
-                now, began_ns = None, 0
-            self.report.restored.append(Restored(dest, now, began_ns))
-
 
 def _empty(fd: int) -> None:
     """Take out what an open file got from a source that was not right.
@@ -479,9 +322,3 @@ def _is_expected(item: Restore) -> bool:
     except OSError:
         return item.expect is None
     return item.expect is not None and stat_key(now) == key_of(item.expect)
-
-
-def _wait_until(when_ns: int) -> None:
-    wait = when_ns - time.time_ns()
-    if 0 < wait < 1_000_000_000:  # a clock that was set back is not waited for
-        time.sleep(wait / 1e9)

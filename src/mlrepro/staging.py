@@ -7,7 +7,8 @@ import os
 import stat
 import time
 
-from mlrepro.durable import TEMP_PREFIX, Lock, discard, make_folders
+from mlrepro.durable import TEMP_PREFIX, discard, make_folders
+from mlrepro.lock import Lock
 
 # A file named OLD + number + "-" + inode may hold a user's file that was swapped out: unless its
 # inode is the one named, which was ours, a sweep sets it aside instead of removing it.
@@ -148,6 +149,10 @@ def _clear(base: str, name: str) -> list[str]:
                 recovered.append(kept)
             except OSError:
                 continue
+        elif os.path.isdir(path) and not os.path.islink(path):
+            from shutil import rmtree  # what commits make is flat
+
+            rmtree(path, ignore_errors=True)
         else:
             discard(path)
     try:

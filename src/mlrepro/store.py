@@ -7,8 +7,9 @@ import os
 import stat
 import time
 
-from mlrepro.durable import Lock, hard_link, make_folders, sync_dirs, take_name, write_all
+from mlrepro.durable import hard_link, make_folders, sync_dirs, take_name, write_all
 from mlrepro.errors import StoreError
+from mlrepro.lock import Lock
 
 # On the hook's no-change path, once a blob: only builtin modules, no pathlib, few calls.
 

@@ -265,9 +265,15 @@ def _bring(
         return _Brought(amount, errors, missing)
     if address.scheme:
         settings = {**address.options, **address.secrets, "url": address.url}
-        with dvc.session(project.root, {NEXT: settings}):
-            dvc.probe(project.root, NEXT, create=True, told=options.reporter.step)
-            done = moving.carry(project, made, source, old.cache, NEXT, options)
+        try:
+            with dvc.session(project.root, {NEXT: settings}):
+                dvc.probe(project.root, NEXT, create=True, told=options.reporter.step)
+                done = moving.carry(project, made, source, old.cache, NEXT, options)
+        except MlreproError as error:
+            error.message = error.message.replace(NEXT, address.url)
+            raise
+        for failure in done.failed.values():
+            failure.message = failure.message.replace(NEXT, address.url)
     else:
         place = Store(address.url)
         store_id = place.create(whole=True)

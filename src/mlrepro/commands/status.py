@@ -4,7 +4,18 @@ from __future__ import annotations
 
 import os
 
-from mlrepro import debts, git, index, outputs, remote, sealing, threeway, transfer, worktree
+from mlrepro import (
+    debts,
+    git,
+    index,
+    outputs,
+    pointer,
+    remote,
+    sealing,
+    threeway,
+    transfer,
+    worktree,
+)
 from mlrepro.dataclass import TYPE_CHECKING, dataclass
 from mlrepro.errors import BlobMissing, MlreproError, Refused
 from mlrepro.project import require_dvc
@@ -12,6 +23,7 @@ from mlrepro.receipts import Receipts
 from mlrepro.result import Options, Result
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
     from typing import Any
 
     from mlrepro.gitindex import Entries
@@ -106,6 +118,7 @@ class _Stored:
         self.receipts = Receipts(project.common_dir, target.place) if target.is_network else None
         self._listed: dict[str, int] | None = None
         self._folders: dict[str, bool] = {}
+        self.wrong: dict[str, MlreproError] = {}  # listings that cannot be used, and why
 
     def has(self, oid: str, size: int | None = None) -> bool:
         store = self.target.store
@@ -127,19 +140,28 @@ class _Stored:
             return True
         if oid not in self._folders:
             noted = self.receipts
-            members = transfer.listing_of(oid, [self.target.cache])
+            members = self._members(oid, [self.target.cache], only_look=False)
             self._folders[oid] = members is not None and all(one.oid in noted for one in members)
         return self._folders[oid]
 
     def _has_all(self, store: Store, oid: str) -> bool:
         if not store.has(oid, None):
             return False
-        members = transfer.listing_of(oid, [self.target.cache, store], only_look=True)
+        members = self._members(oid, [self.target.cache, store], only_look=True)
         if members is None:
             return False
         if self._listed is None:
             self._listed = store.list_oids()
         return all(member.oid in self._listed for member in members)
+
+    def _members(
+        self, oid: str, places: Sequence[Store], *, only_look: bool
+    ) -> pointer.Members | None:
+        try:
+            return transfer.listing_of(oid, places, only_look=only_look)
+        except MlreproError as error:
+            self.wrong[oid] = error
+            return None
 
 
 def _file_state(item: Tracked, data: Data, record: index.Record, stored: _Stored) -> FileState:
@@ -235,14 +257,22 @@ def _restorable(
         for error in listing.errors
     ]
     missing += [
-        BlobMissing(
-            f"HEAD cannot be restored: {item.path} ({item.oid}) is not in the store.",
-            "mlrepro push",
-            path=item.path,
-            oid=item.oid,
-            commit=head,
-        )
+        _not_restorable(item, head, stored.wrong)
         for item in listing.outs
         if item.oid and not stored.has(item.oid, None if item.out.is_dir else item.out.size)
     ]
     return not missing, missing if stored.usable else []
+
+
+def _not_restorable(item: Tracked, head: str, wrong: dict[str, MlreproError]) -> MlreproError:
+    """The error for what HEAD names and cannot be had from the store."""
+    about = {"path": item.path, "oid": item.oid, "commit": head}
+    why = wrong.get(item.oid)
+    if why is not None:
+        said = f"HEAD cannot be restored: {item.path}: {why.message}"
+        return type(why)(said, why.hint, why.code, **about)
+    return BlobMissing(
+        f"HEAD cannot be restored: {item.path} ({item.oid}) is not in the store.",
+        "mlrepro push",
+        **about,
+    )

@@ -205,7 +205,7 @@ def exists(root: str, remote: str, oids: Iterable[str], *, jobs: int = 0) -> dic
     Raises as upload does.
     """
     with _asked(root, remote) as store:
-        return transfer.present(store, list(oids), Crew(jobs or store.jobs))
+        return transfer.present(store, list(oids), Crew(jobs or store.jobs, transfer.PATIENCE_S))
 
 
 def missing_in_remote(root: str, remote: str, blobs: Iterable[Blob], *, jobs: int = 0) -> set[str]:

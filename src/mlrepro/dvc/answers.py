@@ -37,6 +37,10 @@ WHOLE = frozenset({
     "remote-tls", "remote-host-key",
 })  # fmt: skip
 
+# What may be so of a few blobs alone: they are there, but not for us, or on a disk that is lost.
+MAYBE_ONE = frozenset({"remote-forbidden", "remote-failed"})
+_BROKEN = (423, 500, 501, 507)
+
 # Codes of S3 (and of what speaks as it does), Azure and GCS:
 # https://docs.aws.amazon.com/AmazonS3/latest/API/ErrorResponses.html#ErrorCodeList
 # What the store says, in our words; a hint; our code.
@@ -84,6 +88,7 @@ _SAID["RequestLimitExceeded"] = _SAID["Throttling"] = _SAID["ServerBusy"] = _SAI
 _NO_BUCKET = re.compile(
     r"NoSuchBucket|ContainerNotFound|(bucket|container)[^.]*(not exist|not found)", re.IGNORECASE
 )
+_FORBIDS_SO = re.compile("Forbidden: ")  # gcsfs, in an OSError without a number
 _STATUS = re.compile(r"status code: ([3-5][0-9][0-9])")
 _CERTIFICATE = re.compile("invalid peer certificate|UnknownIssuer|certificate verify")
 _COLOUR = re.compile(r"\x1b\[[0-9;]*m")
@@ -105,6 +110,8 @@ def _meaning(error: BaseException, remote: str) -> StoreError | None:
     if said is not None:
         says, hint, code = said
         return StoreError(f"The store {remote} {says}: {plain(error)}", hint, code=code)
+    if is_of(error, "NoCredentialsError") or "NoCredentialsError:" in str(error):
+        return StoreError(f"No keys were found for the store {remote}.", _KEYS, code=_FORBIDS)
     if _NO_BUCKET.search(str(error)):
         return missing_remote(remote)
     if is_of(error, *_TLS) or (_is_of_obstore(error) and _CERTIFICATE.search(str(error))):
@@ -123,9 +130,15 @@ def _meaning(error: BaseException, remote: str) -> StoreError | None:
     if status in (301, 307):
         says, hint, code = _REGION
         return StoreError(f"The store {remote} {says}.", hint, code=code)
-    if status in (401, 403) or is_of(error, *_FORBIDDEN):
+    if status in (401, 403) or is_of(error, *_FORBIDDEN) or _FORBIDS_SO.match(str(error)):
         return StoreError(
             f"The store {remote} refuses access: {plain(error)}", _KEYS, code=_FORBIDS
+        )
+    if status in _BROKEN or is_of(error, "ParseError"):
+        return StoreError(
+            f"The store {remote} answers, but fails: {plain(error)}",
+            "run this again; what it notes itself says why it fails",
+            code="remote-failed",
         )
     silent = not status and is_of(error, "GenericError") and _is_of_obstore(error)
     if status >= 500 or status == 429 or silent or is_of(error, *_UNREACHABLE):

@@ -5,22 +5,23 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
+from functools import cached_property
 from hashlib import md5
 from typing import Any
 
 from mlrepro.durable import write_all
+from mlrepro.dvc import multipart, ranges
 from mlrepro.dvc.answers import missing_remote
+from mlrepro.dvc.begun import Begun
+from mlrepro.dvc.ranges import LARGE, Received, Room
 from mlrepro.dvc.s3 import Settings
-from mlrepro.errors import BlobCorrupt
-from mlrepro.parallel import Crew
+from mlrepro.dvc.signed import Requests
+from mlrepro.parallel import Crew, Halted
 
 _FEW = 16  # blobs that are asked for one by one
 _PAGES = 4  # of the whole listing, before folders are listed: a page has a thousand blobs
-_LARGE = 16 << 20  # bytes from which on a blob travels in parts
-_PART = 8 << 20
-_AT_ONCE = 4  # parts in memory
+_NOTHING = md5(usedforsecurity=False).hexdigest()[2:]  # ends the name of the blob of no bytes
 _TRIES = 5  # for what breaks in the middle of an answer
 
 
@@ -32,25 +33,29 @@ class Bucket:
     """
 
     is_fsspec = False
-    hashes_from = _LARGE  # bytes from which on ``send`` hashes a file on its way
+    hashes_from = LARGE  # bytes from which on ``send`` hashes a file on its way
 
     def __init__(self, settings: Settings) -> None:
         self.name = settings.remote
         self._settings = settings
         self._patient = self._store(10, 180.0)
-        self._quick = self._store(4, 10.0)
+        self._quick = self._store(4, 10.0, 15)
         self._reached = False
         self._answer_s = 0.0
         self._old: bool | None = None
+        self._room = Room()
+        self.place = (
+            f"{settings.endpoint} {settings.region} s3://{settings.bucket}/{settings.prefix}"
+        )
 
-    def _store(self, retries: int, most_s: float) -> Any:
+    def _store(self, retries: int, most_s: float, silence_s: int = 3600) -> Any:
         from obstore.store import S3Store
 
         about = self._settings
         given: dict[str, Any] = {
             "allow_http": about.endpoint.startswith("http:"),
             "connect_timeout": timedelta(seconds=about.connect_s),
-            "read_timeout": timedelta(seconds=about.read_s),
+            "read_timeout": timedelta(seconds=min(about.read_s, silence_s)),
             "timeout": timedelta(hours=1),
         }
         if about.authority:
@@ -91,9 +96,12 @@ class Bucket:
                     raise missing_remote(self.name) from error
                 raise
             except Exception as error:
-                # An answer, be it that the server is busy, shows that it is there.
-                self._reached = self._reached or "status code: " in str(error)
-                if type(error).__name__ != "GenericError" or not self._reached or not left:
+                # An answer, be it that the server is busy, shows that it is there; one that it gave
+                # to every patient question is final.
+                answered, patient = "status code: " in str(error), self._reached
+                self._reached = patient or answered
+                final = type(error).__name__ != "GenericError" or (answered and patient)
+                if final or not self._reached or not left:
                     raise
                 time.sleep((1 + os.urandom(1)[0] / 256) * 0.1 * (_TRIES - left))
             else:
@@ -193,97 +201,72 @@ class Bucket:
             self._old = any(len(n) == 2 and not n.strip("0123456789abcdef") for n in names)
         return self._old
 
-    def send(self, source: str, oid: str, legacy: bool, callback: Any) -> bool:
+    def send(self, source: str, oid: str, legacy: bool, callback: Any, begun: Begun) -> bool:
         """Put a file that was checked under its blob's name; says whether the server confirmed it.
 
-        So it does where it gives back the md5 of what it has. A large one that is found to be
-        damaged on its way is not put: raises BlobCorrupt.
+        So it does where it gives back the md5 of what it has. A large one goes on where ``begun``
+        ended; one that is found to be damaged on its way is not put: raises BlobCorrupt.
         """
         from obstore import put
 
-        size = os.stat(source).st_size
-        if size < _LARGE:
+        path = self.path(oid, legacy)
+        if os.stat(source).st_size < LARGE:
             with open(source, "rb") as file:
                 data = file.read()
-            done = self._ask(
-                lambda store: put(store, self.path(oid, legacy), data, use_multipart=False)
-            )
+            done = self._ask(lambda store: put(store, path, data, use_multipart=False))
             return str(done.get("e_tag") or "").strip('"') == md5(data).hexdigest()
-        wrong: list[bool] = []
-
-        def parts() -> Iterator[bytes]:
-            digest = md5(usedforsecurity=False)
-            with open(source, "rb", buffering=0) as file:
-                while part := file.read(1 << 20):
-                    digest.update(part)
-                    yield part
-                    callback.relative_update(len(part))
-            if not legacy and digest.hexdigest() != oid[:32]:
-                wrong.append(True)
-                raise ValueError("its bytes are not what its name says")
-
-        part = max(_PART, -(-size // 9_000))  # a server takes ten thousand parts
         try:
-            self._ask(
-                lambda store: put(
-                    store, self.path(oid, legacy), parts(), use_multipart=True,
-                    chunk_size=part, max_concurrency=_AT_ONCE,
-                )
-            )  # fmt: skip
-        except Exception:
-            if wrong:
-                raise BlobCorrupt(
-                    f"The blob {oid} is damaged in the cache, so it was not sent.",
-                    "mlrepro verify --repair looks for a good copy",
-                    oid=oid,
-                ) from None
+            multipart.send(
+                self._requests, self.place, path, source, oid, legacy, begun, callback, self._room
+            )
+        except (Halted, KeyboardInterrupt):
+            self._requests.halt.set()
             raise
         return False
 
-    def receive(self, oid: str, temp: str, callback: Any) -> tuple[bool, str]:
-        """Copy a blob to the new file ``temp``: whether it was where DVC 2 put it, and its md5."""
+    @cached_property
+    def _requests(self) -> Requests:
+        return Requests(self._settings)
+
+    def receive(
+        self, oid: str, size: int | None, temp: str, callback: Any, begun: Begun
+    ) -> Received:
+        """Copy a blob to the new file ``temp``, or where it was ``begun`` if it is large.
+
+        ``size``: its bytes as far as known; a wrong one costs time, no more.
+        """
         try:
-            return False, self._receive(self.path(oid), temp, callback)
+            return self._receive(oid, False, size, temp, callback, begun)
         except FileNotFoundError:
             if not self._has_old():
                 raise
-        return True, self._receive(self.path(oid, legacy=True), temp, callback)
+        return self._receive(oid, True, size, temp, callback, Begun("", ""))
 
-    def _receive(self, path: str, temp: str, callback: Any) -> str:
-        from obstore import get
+    def _receive(
+        self, oid: str, legacy: bool, size: int | None, temp: str, callback: Any, begun: Begun
+    ) -> Received:
+        from obstore import get_range, head
 
-        def whole(store: Any) -> tuple[int, bytes | None]:
-            found = get(store, path)
-            size = int(found.meta["size"])
-            return size, bytes(found.bytes()) if size < _LARGE else None
+        path = self.path(oid, legacy)
+        if size is not None and size >= LARGE:
+            about, first = self._ask(lambda store: head(store, path)), b""
+        else:
+            about, first = self._ask(lambda store: _beginning(store, path, size))
+        whole = int(about["size"])
+        if len(first) == whole:
+            with open(temp, "wb", buffering=0) as file:
+                write_all(file.fileno(), first)
+            callback.relative_update(whole)
+            return Received(temp, legacy, md5(first, usedforsecurity=False).hexdigest())
 
-        size, data = self._ask(whole)
-        digest = md5(usedforsecurity=False)
-        with open(temp, "wb", buffering=0) as file:
-            for part in [data] if data is not None else self._parts(path, size):
-                digest.update(part)
-                write_all(file.fileno(), part)
-                callback.relative_update(len(part))
-        return digest.hexdigest()
+        def read(start: int, end: int) -> Any:
+            if end <= len(first):
+                return first[start:end]
+            return self._ask(lambda store: get_range(store, path, start=start, end=end))
 
-    def _parts(self, path: str, size: int) -> Iterator[bytes]:
-        """A large blob in parts, each asked for by itself, the next ones while one is used."""
-        from obstore import get_range
-
-        def fetch(start: int) -> bytes:
-            end = min(size, start + _PART)
-            return bytes(self._ask(lambda store: get_range(store, path, start=start, end=end)))
-
-        starts = iter(range(0, size, _PART))
-        with ThreadPoolExecutor(_AT_ONCE) as pool:
-            waiting = [pool.submit(fetch, start) for start in _some(starts, _AT_ONCE)]
-            try:
-                while waiting:
-                    yield waiting.pop(0).result()
-                    waiting += [pool.submit(fetch, start) for start in _some(starts, 1)]
-            finally:
-                for one in waiting:
-                    one.cancel()
+        what = f"{self.place} {path} {whole} {about.get('e_tag')}"
+        place, digest = ranges.fetch(oid, read, what, whole, begun, temp, callback, self._room)
+        return Received(place, legacy, digest)
 
     def set_aside(self, oid: str, legacy: bool) -> None:
         """Copy a bad blob out of the way; the next put replaces it."""
@@ -293,5 +276,13 @@ class Bucket:
         self._ask(lambda store: copy(store, self.path(oid, legacy), aside))
 
 
-def _some(items: Iterator[int], count: int) -> list[int]:
-    return [item for _, item in zip(range(count), items, strict=False)]
+def _beginning(store: Any, path: str, size: int | None) -> tuple[Any, bytes]:
+    """What an object is, and its bytes: all of a small one; of another some, or none."""
+    from obstore import get
+
+    # Of nothing at all no range can be asked for; who has no bytes says so in a pointer, too.
+    part = {"range": (0, LARGE)} if size is None and not path.endswith(_NOTHING) else None
+    found = get(store, path, options=part)
+    if part is None and int(found.meta["size"]) >= LARGE:
+        return found.meta, b""
+    return found.meta, bytes(found.bytes())

@@ -16,6 +16,7 @@ from mlrepro import durable
 from mlrepro.dvc import overrides
 from mlrepro.dvc.failures import is_foreign, translate
 from mlrepro.errors import MlreproError, RepositoryError
+from mlrepro.lock import Lock
 
 OLDEST, TOO_NEW = (3, 50), (4, 0)
 _LOGGERS = ("dvc", "dvc_objects", "dvc_data", "asyncio", "aiohttp")
@@ -26,6 +27,9 @@ _GIT_NAMES = (
     "GIT_OBJECT_DIRECTORY", "GIT_ALTERNATE_OBJECT_DIRECTORIES", "GIT_NAMESPACE",
 )  # fmt: skip
 _ENVIRON = {"DVC_NO_ANALYTICS": "1", "DVC_STUDIO_OFFLINE": "1", "DVC_IGNORE_ISATTY": ""}
+# Else gcsfs asks first, by another protocol, for kinds of buckets that matter little to blobs: with
+# a server of one's own that takes a minute. Who has such a bucket sets it to true.
+_UNLESS_SAID = {"GCSFS_EXPERIMENTAL_ZB_HNS_SUPPORT": "false"}
 _SITE = "mlrepro-site"
 
 
@@ -54,7 +58,8 @@ def calling(*, remote: str = "", path: str = "") -> Iterator[list[logging.LogRec
     with ExitStack() as stack:
         stack.enter_context(warnings.catch_warnings())
         warnings.simplefilter("ignore")  # its own and its libraries'; nothing a user can act on
-        stack.enter_context(_environ({**_ENVIRON, **dict.fromkeys(_GIT_NAMES, "")}))
+        said = {name: os.environ.get(name, value) for name, value in _UNLESS_SAID.items()}
+        stack.enter_context(_environ({**_ENVIRON, **said, **dict.fromkeys(_GIT_NAMES, "")}))
         stack.enter_context(_loggers_kept())
         try:
             _import()
@@ -216,13 +221,13 @@ def _site_cache(base: str) -> Iterator[str]:
     for name in os.listdir(base):
         if name.endswith(".lock"):
             try:
-                with durable.Lock(os.path.join(base, name), wait=0) as lock:
+                with Lock(os.path.join(base, name), wait=0) as lock:
                     if lock.real:
                         _remove_site(base, name.removesuffix(".lock"))
             except OSError:
                 continue  # its session is alive
     name = f"{os.getpid()}-{os.urandom(4).hex()}"
-    with durable.Lock(os.path.join(base, name + ".lock"), wait=-1):
+    with Lock(os.path.join(base, name + ".lock"), wait=-1):
         try:
             yield os.path.join(base, name)
         finally:

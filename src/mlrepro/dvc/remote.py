@@ -3,20 +3,32 @@
 from __future__ import annotations
 
 import contextlib
+import itertools
 import os
 import sys
 import tempfile
+import threading
+import time
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from mlrepro.dvc.answers import WHOLE
+from mlrepro.dvc import ranges
+from mlrepro.dvc.answers import WHOLE, is_of
+from mlrepro.dvc.begun import Begun
 from mlrepro.dvc.failures import missing_remote, translate
+from mlrepro.dvc.ranges import LARGE, PART, Received, Room
 from mlrepro.errors import StoreError
 from mlrepro.parallel import Crew
 
 # These have real folders: a missing one is noticed instead of made, and a blob is put beside and
 # renamed. On the others (object stores) a blob appears whole or not at all.
 _WITH_FOLDERS = frozenset({"local", "ssh", "sftp", "webdav", "webdavs", "hdfs", "webhdfs"})
+# Of a file on these a part can be read: once it was opened, or (plain HTTP: if it says so) at once.
+_SEEKABLE = frozenset({"ssh", "sftp", "webdav", "webdavs"})
+_RANGED = frozenset({"s3", "gs", "azure", "oss"})
+_APPENDABLE = frozenset({"ssh", "sftp"})  # and on these a part can be written
+_LOCKED, _TRIES = 423, 20
+_FIRST_ANSWER_S = 10.0
 _MOST_JOBS = 16
 _MANY = 512  # blobs from which on folders are listed rather than asked for one by one
 
@@ -51,6 +63,10 @@ class Remote:
         self._layouts = (found.odb, found.legacy_odb)
         self._room = repo.site_cache_dir
         self._made: set[str] = set()
+        self._making = threading.Lock()
+        self._parts = Room()
+        self._met = False
+        self.place = str(found.fs.unstrip_protocol(found.path))
         self.has_folders = self.fs.protocol in _WITH_FOLDERS
 
     @property
@@ -67,8 +83,21 @@ class Remote:
         if self.has_folders and self._size(self.base) is None:
             raise missing_remote(self.name)
 
+    def _meet(self) -> None:
+        """Find out whether a cloud answers at all, which its own library tries for minutes."""
+        if self._met or self.has_folders or not getattr(self.fs.fs, "async_impl", False):
+            return
+        try:
+            self.fs.fs.info(self.base, timeout=_FIRST_ANSWER_S)
+        except FileNotFoundError as error:  # a folder that has nothing yet
+            self._raise_unless_absent(error)
+        self._met = True
+
     def sizes(self, oids: Sequence[str], crew: Crew, legacy: bool = False) -> dict[str, int]:
         """Of these blobs, those that are there, with their sizes in bytes (-1: not told)."""
+        if not oids:
+            return {}
+        self._meet()
         self.fs.fs.invalidate_cache()
         found: dict[str, int] = {}
         if len(oids) >= _MANY and self.fs.CAN_TRAVERSE and self.fs.protocol != "local":
@@ -94,14 +123,14 @@ class Remote:
 
     def _list(self, folder: str) -> list[dict[str, Any]]:
         try:
-            return list(self.fs.ls(folder, detail=True))
+            return list(_once_free(self.fs.ls, folder, detail=True))
         except FileNotFoundError as error:
             self._raise_unless_absent(error)
             return []
 
     def _size(self, path: str) -> int | None:
         try:
-            return _entry_size(self.fs.info(path))
+            return _entry_size(_once_free(self.fs.info, path))
         except (FileNotFoundError, NotADirectoryError) as error:
             self._raise_unless_absent(error)
             return None
@@ -112,7 +141,7 @@ class Remote:
         if meaning.code in WHOLE:
             raise meaning from error
 
-    def send(self, source: str, oid: str, legacy: bool, callback: Any) -> bool:
+    def send(self, source: str, oid: str, legacy: bool, callback: Any, begun: Begun) -> bool:
         """Put a file that was checked under its blob's name, which was not taken.
 
         Who takes it meanwhile has the same bytes. Whether they arrived is still to be asked.
@@ -121,31 +150,88 @@ class Remote:
         if not self.has_folders:
             self.fs.put_file(source, final, callback=callback)
             return False
-        temp = f"{self.base.rstrip('/')}/.mlrepro/tmp/{os.urandom(8).hex()}"
-        for folder in {self.fs.parent(path) for path in (temp, final)} - self._made:
-            self.fs.makedirs(folder)
-            self._made.add(folder)
-        renamed = False
+        about = f"{self.place} {final} {os.stat(source).st_size}"
+        in_parts = self.fs.protocol in _APPENDABLE and os.stat(source).st_size >= LARGE
+        first = begun.resume(about) if in_parts else []
+        name = first[0] if first and first[0].isalnum() else os.urandom(8).hex()
+        temp = f"{self.base.rstrip('/')}/.mlrepro/tmp/{name}"
+        self._make_folders(temp, final)
+        done = False
         try:
-            self.fs.put_file(source, temp, callback=callback)
-            self.fs.mv(temp, final)
-            renamed = True
+            if in_parts:
+                if begun.parts and self._size(temp) is None:
+                    begun.parts.clear()
+                begun.begin(about, name)
+                self._put_parts(source, temp, callback, begun)
+            else:
+                _once_free(self.fs.put_file, source, temp, callback=callback)
+            _once_free(self.fs.mv, temp, final)
+            done = True
         finally:
-            if not renamed:
+            if not done and not begun.kept:
                 with contextlib.suppress(Exception):  # may not be there; what matters is raised
                     self.fs.rm_file(temp)
+        begun.forget()
         self._layouts[legacy].protect(final)  # read-only, in a folder
         return False
 
-    def receive(self, oid: str, temp: str, callback: Any) -> tuple[bool, str]:
-        """Copy a blob to the new file ``temp``: whether it was where DVC 2 put it; md5 or ""."""
+    def _make_folders(self, *paths: str) -> None:
+        with self._making:
+            for folder in {self.fs.parent(path) for path in paths} - self._made:
+                _once_free(self.fs.makedirs, folder)
+                self._made.add(folder)
+
+    def _put_parts(self, source: str, temp: str, callback: Any, begun: Begun) -> None:
+        """Write a file part by part, but those that the server has said that it has."""
+        mode = "r+b" if begun.parts else "wb"
+        with open(source, "rb") as file, self.fs.fs.open(temp, mode) as target:
+            for number in itertools.count():
+                data = file.read(PART)
+                if not data:
+                    return
+                if number not in begun.parts:
+                    target.seek(number * PART)
+                    target.write(data)
+                    begun.add(number)
+                callback.relative_update(len(data))
+
+    def receive(
+        self, oid: str, size: int | None, temp: str, callback: Any, begun: Begun
+    ) -> Received:
+        """Copy a blob to the new file ``temp``, or where it was ``begun`` if it is large.
+
+        ``size``: its bytes as far as known.
+        """
         try:
+            if size is None or size >= LARGE:
+                found = self._parts_of(self.path(oid))
+                if found is not None:
+                    path, digest = ranges.fetch(oid, *found, begun, temp, callback, self._parts)
+                    return Received(path, False, digest)
             self.fs.get_file(self.path(oid), temp, callback=callback)
-            return False, ""
+            return Received(temp, False)
         except FileNotFoundError as error:
             self._raise_unless_absent(error)
         self.fs.get_file(self.path(oid, legacy=True), temp, callback=callback)
-        return True, ""
+        return Received(temp, True)
+
+    def _parts_of(self, path: str) -> tuple[ranges.Read, str, int] | None:
+        """How to read a large file in parts, what it is, its size; None where that cannot be."""
+        entry = self.fs.info(path)
+        size = _entry_size(entry)
+        opened = self.fs.protocol in _SEEKABLE
+        if size < LARGE or not (opened or self.fs.protocol in _RANGED or entry.get("partial")):
+            return None
+
+        def read(start: int, end: int) -> bytes:
+            if not opened:
+                return bytes(self.fs.fs.cat_file(path, start=start, end=end))
+            with self.fs.fs.open(path, "rb") as file:
+                file.seek(start)
+                return bytes(file.read(end - start))
+
+        marks = [entry.get(key) for key in ("etag", "ETag", "mtime", "modified")]
+        return read, f"{self.place} {path} {size} {marks}", size
 
     def set_aside(self, oid: str, legacy: bool) -> None:
         """Move a bad blob out of the way; where that is not possible, the next put replaces it."""
@@ -172,7 +258,10 @@ class Remote:
             with open(there, "wb") as file:
                 file.write(data)
             self.fs.makedirs(folder)
-            self.fs.put_file(there, path)
+            try:
+                self.fs.put_file(there, path)
+            except FileNotFoundError as error:  # what is put is there
+                raise missing_remote(self.name) from error
             told("write")
             self.fs.get_file(path, back)
             with open(back, "rb") as file:
@@ -197,6 +286,22 @@ class Remote:
         return StoreError(
             f"The store {self.name} {what}.", "mlrepro remote set URL", code="remote-unconfirmed"
         )
+
+
+def _once_free(work: Callable[..., Any], *given: Any, **named: Any) -> Any:
+    """Do it as soon as a WebDAV server lets go of what somebody else is making or moving.
+
+    Some break off a listing where a file in it is moved meanwhile: then the answer is no XML.
+    """
+    for left in reversed(range(_TRIES)):
+        try:
+            return work(*given, **named)
+        except Exception as error:
+            busy = getattr(error, "status_code", 0) == _LOCKED or is_of(error, "ParseError")
+            if not busy or not left:
+                raise
+        time.sleep((0.5 + os.urandom(1)[0] / 256) * 0.05 * (_TRIES - left))
+    raise AssertionError
 
 
 def _entry_size(entry: dict[str, Any]) -> int:

@@ -40,6 +40,7 @@ class Settings:
     connect_s: int = 5
     read_s: int = 60
     authority: bytes = field(default=b"", repr=False)
+    authority_file: str = ""
 
 
 def settings(
@@ -109,6 +110,7 @@ def _settings(
         connect_s=int(options.get("connect_timeout", 5)),
         read_s=int(options.get("read_timeout", 60)),
         authority=authority,
+        authority_file=said.get("ca_bundle", ""),
     )
 
 

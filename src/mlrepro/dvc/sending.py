@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Container, Iterable, Sequence
+from hashlib import md5
 
 from mlrepro.amounts import many
+from mlrepro.dvc import begun
 from mlrepro.dvc.answers import missing_remote
+from mlrepro.dvc.begun import Begun
 from mlrepro.dvc.bucket import Bucket
 from mlrepro.dvc.remote import Remote
 from mlrepro.dvc.transfer import Blob, Failures, Moves, is_right, nowhere
 from mlrepro.errors import BlobCorrupt, BlobMissing, MlreproError, PointerError, StoreError
-from mlrepro.pointer import MAX_LISTING_BYTES, parse_listing
+from mlrepro.pointer import parse_listing, read_listing
 from mlrepro.result import Reporter
 from mlrepro.store import Store
 
@@ -29,6 +32,7 @@ def upload(
     whole cannot be used.
     """
     remote.require()
+    begun.sweep(cache.root)
     sending = _Sending(remote, cache, jobs, reporter)
     to_send = sending.plan(blobs, known, replace)
     reporter.begin("upload", sum(sending.expected[oid] for oid in to_send))
@@ -92,7 +96,7 @@ class _Sending(Moves):
         for legacy in (False, True):
             asked = [oid for oid in oids if (oid in self._old) == legacy]
             if asked:
-                found |= self.remote.sizes(asked, self.crew, legacy)
+                found |= self.sizes(asked, legacy)
         return found
 
     def _is_there(self, oid: str, sizes: dict[str, int]) -> bool:
@@ -143,11 +147,16 @@ class _Sending(Moves):
             self.remote.set_aside(oid, old)
         callback = self.callback()
         try:
-            if self.remote.send(place[0], oid, old, callback):
-                self.done[oid] = None
+            with self._begun(oid) as earlier:
+                if self.remote.send(place[0], oid, old, callback, earlier):
+                    self.done[oid] = None
         except FileNotFoundError as error:  # the source is there: it was just read
             raise missing_remote(self.remote.name) from error
         callback.tell(place[1].st_size)
+
+    def _begun(self, oid: str) -> Begun:
+        where = md5(self.remote.place.encode(), usedforsecurity=False).hexdigest()
+        return Begun(self.cache.root, f"{oid}-{where[:8]}")
 
 
 def _with_members(
@@ -169,8 +178,7 @@ def _with_members(
                     "mlrepro verify --repair looks for a good copy",
                     oid=oid,
                 )
-            with open(place[0], "rb") as file:
-                listed = parse_listing(file.read(MAX_LISTING_BYTES + 1), oid)
+            listed = parse_listing(read_listing(place[0], oid), oid)
         except (BlobMissing, BlobCorrupt, PointerError) as error:
             failed[oid] = error
             continue

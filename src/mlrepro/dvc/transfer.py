@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import errno
 import os
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from functools import cache as cached
 from hashlib import file_digest, md5
 from typing import Any
 
 from mlrepro import durable
-from mlrepro.dvc.answers import WHOLE
+from mlrepro.dvc import begun
+from mlrepro.dvc.answers import MAYBE_ONE, WHOLE
+from mlrepro.dvc.begun import Begun
 from mlrepro.dvc.bucket import Bucket
 from mlrepro.dvc.failures import is_foreign, translate
+from mlrepro.dvc.ranges import LARGE, Received
 from mlrepro.dvc.remote import Remote
 from mlrepro.errors import BlobCorrupt, BlobMissing, MlreproError
 from mlrepro.parallel import Crew
@@ -22,8 +25,10 @@ from mlrepro.streaming import text_md5
 
 Blob = tuple[str, int | None]  # oid, and size in bytes where known
 Failures = dict[str, MlreproError]
-_WAVE = 256  # blobs flushed to disk together
-_WHOLE = WHOLE | {"store-full", "store-read-only"}
+_WAVE, _WAVE_BYTES = 256, 1 << 26  # blobs flushed to disk together, large ones apart
+_WHOLE = WHOLE | {"store-full", "store-read-only", "remote-failed"}
+PATIENCE_S = 2.0  # an interrupt waits so long for what is under way
+_STRIKES = 4  # blobs in a row that it refuses, and it is taken to refuse all
 
 
 def is_right(path: str, oid: str, legacy: bool) -> bool:
@@ -46,16 +51,23 @@ class Moves:
         self.done: dict[str, None] = {}
         self.failed: Failures = {}
         self._broken: MlreproError | None = None
+        self._now = Crew(1)
+        self._strikes = 0
 
     @property
     def crew(self) -> Crew:
         """As many threads as were asked for, or as the store is best asked by."""
-        return Crew(self._jobs or self.remote.jobs)
+        return Crew(self._jobs or self.remote.jobs, PATIENCE_S)
+
+    def sizes(self, oids: Sequence[str], legacy: bool = False) -> dict[str, int]:
+        """Of these blobs, those that the store has, with their sizes: see Remote.sizes."""
+        return sizes(self.remote, oids, self.crew, legacy)
 
     def each(self, work: Callable[[str], None], oids: Sequence[str]) -> None:
         """Call ``work`` with each oid; what it raises is that blob's failure.
 
         After an error that is the whole store's, the rest is not tried: each try can take minutes.
+        What may be so of one blob alone is believed of the store when it is so of some in a row.
         """
 
         def guarded(oid: str) -> None:
@@ -70,15 +82,27 @@ class Moves:
                 meaning = translate(error, remote=self.remote.name)
                 meaning.oid = meaning.oid or oid
                 self.failed[oid] = meaning
-                if meaning.code in _WHOLE:
+                self._strikes += 1
+                if meaning.code in _WHOLE and (
+                    meaning.code not in MAYBE_ONE or self._strikes >= _STRIKES
+                ):
                     self._broken = meaning
+            else:
+                self._strikes = 0
 
-        self.crew.each(guarded, oids)
+        self._now = self.crew
+        self._now.each(guarded, oids)
 
     def callback(self) -> Any:
         """What is told of a file's bytes as they go by."""
+        check = self._now.check  # so that an interrupt ends what is in the middle of a file
+
+        def advance(count: int) -> None:
+            check()
+            self.reporter.advance(count)
+
         kind = _callback_class() if self.remote.is_fsspec else _Bytes
-        return kind(self.reporter.advance)
+        return kind(advance)
 
 
 class _Bytes:
@@ -118,11 +142,24 @@ def _callback_class() -> type:
     return Bytes
 
 
+def sizes(
+    remote: Remote | Bucket, oids: Sequence[str], crew: Crew, legacy: bool = False
+) -> dict[str, int]:
+    """What ``remote.sizes`` says, asked in another thread, so that an interrupt is heard."""
+    found: list[dict[str, int]] = []
+
+    def ask(_: None) -> None:
+        found.append(remote.sizes(oids, crew, legacy))
+
+    Crew(1, PATIENCE_S).each(ask, [None])
+    return found[0]
+
+
 def present(remote: Remote | Bucket, oids: Sequence[str], crew: Crew) -> dict[str, int]:
     """Of these blobs, those in the store, in either layout, with their sizes (-1: not told)."""
     wanted = list(dict.fromkeys(oids))
-    found = remote.sizes(wanted, crew)
-    return found | remote.sizes([oid for oid in wanted if oid not in found], crew, legacy=True)
+    found = sizes(remote, wanted, crew)
+    return found | sizes(remote, [oid for oid in wanted if oid not in found], crew, legacy=True)
 
 
 def agree(found: int | None, oid: str, size: int | None) -> bool:
@@ -148,9 +185,10 @@ def download(
     try:
         cache.prepare()
         with cache.staging() as staging:
-            oids = list(wanted)
-            for at in range(0, len(oids), _WAVE):
-                _receive(moves, oids[at : at + _WAVE], cache, staging.new)
+            begun.sweep(cache.root)
+            known = dict.fromkeys(begun.names(cache.root), LARGE)
+            for wave in _waves(wanted, known):
+                _receive(moves, wave, cache, staging.new)
     except OSError as error:
         raise store_error(error, cache.root) from error
     finally:
@@ -158,8 +196,28 @@ def download(
     return list(moves.done), moves.failed
 
 
-def _receive(moves: Moves, oids: Sequence[str], cache: Store, new: Callable[[], str]) -> None:
+def _waves(
+    wanted: Mapping[str, int | None], known: Mapping[str, int]
+) -> Iterator[list[tuple[str, int | None]]]:
+    """Blobs that are flushed together: not too many, since a kill may lose what is not yet."""
+    wave: list[tuple[str, int | None]] = []
+    room = 0
+    for oid, size in wanted.items():
+        likely = known.get(oid) if size is None else size
+        wave.append((oid, likely))
+        room += likely if likely is not None and likely < LARGE else 0
+        if len(wave) == _WAVE or room >= _WAVE_BYTES:
+            yield wave
+            wave, room = [], 0
+    if wave:
+        yield wave
+
+
+def _receive(
+    moves: Moves, wave: Sequence[tuple[str, int | None]], cache: Store, new: Callable[[], str]
+) -> None:
     got: dict[str, tuple[str, bool]] = {}
+    sizes = dict(wave)
 
     def receive(oid: str) -> None:
         found = cache.find(oid)
@@ -167,42 +225,51 @@ def _receive(moves: Moves, oids: Sequence[str], cache: Store, new: Callable[[], 
             moves.done[oid] = None
             return
         temp = new()
-        old = _fetch(moves, oid, temp, cache.root)
-        got[oid] = temp, old
+        with Begun(cache.root, oid) as earlier:
+            came = _fetch(moves, oid, sizes[oid], temp, cache.root, earlier)
+            got[oid] = came.path, came.legacy
+            if came.path != temp:  # a large one gets its name while nobody else may go on with it
+                place({oid: got.pop(oid)})
+                earlier.finish()
 
-    moves.each(receive, oids)
-    if not got:
-        return
-    durable.sync_files([temp for temp, _ in got.values()])
-    for oid, (temp, old) in got.items():
-        _adopt(cache, temp, oid, old)
-        moves.done[oid] = None
-    durable.sync_dirs({os.path.dirname((cache.find(oid) or ("", None))[0]) for oid in got})
+    def place(some: Mapping[str, tuple[str, bool]]) -> None:
+        durable.sync_files([path for path, _ in some.values()])
+        for oid, (path, old) in some.items():
+            _adopt(cache, path, oid, old)
+            moves.done[oid] = None
+        durable.sync_dirs({os.path.dirname((cache.find(oid) or ("", None))[0]) for oid in some})
+
+    moves.each(receive, [oid for oid, _ in wave])
+    if got:
+        place(got)
 
 
-def _fetch(moves: Moves, oid: str, temp: str, room: str) -> bool:
-    """Copy a blob of the store to ``temp`` and hash it; says whether it was where DVC 2 put it.
+def _fetch(
+    moves: Moves, oid: str, size: int | None, temp: str, room: str, earlier: Begun
+) -> Received:
+    """Copy a blob of the store to ``temp``, or where ``earlier`` left it, and hash it.
 
     Raises BlobMissing, BlobCorrupt, and StoreError where there is no place for it in ``room``.
     """
     callback = moves.callback()
     try:
-        old, digest = moves.remote.receive(oid, temp, callback)
+        came = moves.remote.receive(oid, size, temp, callback, earlier)
     except FileNotFoundError:
         raise nowhere(oid) from None
     except OSError as error:
         if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EROFS):
             raise store_error(error, room) from error
         raise
-    if digest != oid[:32] and not is_right(temp, oid, old):
+    if came.digest != oid[:32] and not is_right(came.path, oid, came.legacy):
         durable.discard(temp)
+        earlier.forget()
         raise BlobCorrupt(
             f"The blob {oid} is damaged in the store {moves.remote.name}.",
             "in a clone that has it: mlrepro verify --repair",
             oid=oid,
         )
-    callback.tell(os.stat(temp).st_size)
-    return old
+    callback.tell(os.stat(came.path).st_size)
+    return came
 
 
 def check(
@@ -229,7 +296,7 @@ def check(
             def read(oid: str) -> None:
                 temp = staging.new()
                 try:
-                    _fetch(moves, oid, temp, cache.root)
+                    _fetch(moves, oid, wanted[oid], temp, cache.root, Begun("", ""))
                 finally:
                     durable.discard(temp)
                 right(oid)
@@ -239,8 +306,10 @@ def check(
         raise store_error(error, cache.root) from error
     finally:
         reporter.end()
-    for failure in moves.failed.values():
+    for oid, failure in moves.failed.items():
         if not isinstance(failure, BlobMissing | BlobCorrupt):
+            if failure.code in MAYBE_ONE:
+                failure.message = f"The blob {oid} could not be read. {failure.message}"
             raise failure
     return moves.failed
 
