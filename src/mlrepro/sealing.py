@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 def nothing_to_do(project: Project) -> bool:
     """As ``unchanged.nothing_to_do``, for the hook of a commit; what that proved is sealed."""
     began = index.now_ns()
-    looks = looks_at(_settings(project))
+    looks = looks_at(project.root, _settings(project))
     proof = unchanged.proof(project, keep=True)
     if proof is None:
         return False
@@ -37,9 +37,9 @@ class Watch:
     def __init__(self, project: Project) -> None:
         self._project = project
         self._began = index.now_ns()
-        self._looks = looks_at(_settings(project))
+        self._looks = looks_at(project.root, _settings(project))
         notes = [os.path.join(project.common_dir, "mlrepro", name) for name in ("store", "owed")]
-        self._wider = looks_at([*notes, os.path.join(project.state_dir, "place")])
+        self._wider = looks_at(project.root, [*notes, os.path.join(project.state_dir, "place")])
 
     def keep(self, names: Mapping[str, str]) -> None:
         """Seal that all is clean; ``names``: each tracked path and its pointer. Raises nothing.
@@ -59,14 +59,18 @@ class Watch:
             return
         if any(name.endswith("dvc.lock") for name in names.values()):
             return  # which of its outputs count, other files say
-        pointers = looks_at(sorted(set(names.values())), self._project.root)
+        pointers = looks_at(self._project.root, sorted(set(names.values())))
         folders = [entry.oid for entry in entries if not entry.stat]
-        wider = [*self._wider, *pointers, *_blobs_of_folders(proof.target, folders)]
+        wider = [
+            *self._wider,
+            *pointers,
+            *_blobs_of_folders(self._project.root, proof.target, folders),
+        ]
         if seal.MISSING not in [numbers for _, numbers in pointers]:
             _keep(self._project, proof, self._looks, wider, self._began)
 
 
-def _blobs_of_folders(target: Remote, oids: list[str]) -> list[tuple[bytes, bytes]]:
+def _blobs_of_folders(root: str, target: Remote, oids: list[str]) -> list[tuple[bytes, bytes]]:
     """By what it is known that the blobs of these folders are there: their listings, and by them.
 
     No blob comes or goes without a trace in the times of the folder that it lies in.
@@ -79,7 +83,7 @@ def _blobs_of_folders(target: Remote, oids: list[str]) -> list[tuple[bytes, byte
              for path in (one.path, one.legacy_path)]  # fmt: skip
     for base in bases:
         paths += [base, *(f"{base}/{number:02x}" for number in range(256))]
-    return looks_at(paths)
+    return looks_at(root, paths)
 
 
 def _keep(
@@ -104,12 +108,14 @@ def _settings(project: Project) -> list[str]:
     return [*files, *own]
 
 
-def looks_at(paths: Iterable[str], root: str = "") -> list[tuple[bytes, bytes]]:
-    """What these files are now, to be compared with later; ``root``: what they are relative to."""
-    return [
-        (os.fsencode(path), seal.numbers_of(os.fsencode(os.path.join(root, path))))
-        for path in paths
-    ]
+def looks_at(root: str, paths: Iterable[str]) -> list[tuple[bytes, bytes]]:
+    """What these files, some of them relative to ``root``, are now, to be compared with later."""
+    top = f"{root}/"
+    found = []
+    for path in paths:
+        name = os.fsencode(path.removeprefix(top))
+        found.append((name, seal.numbers_of(os.path.join(os.fsencode(root), name))))
+    return found
 
 
 def are_settled(root: str, looks: Iterable[tuple[bytes, bytes]], began_ns: int) -> bool:
