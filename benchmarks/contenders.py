@@ -21,6 +21,9 @@ def environment(home: Path) -> dict[str, str]:
     config.write_text(
         "[user]\n\tname = Bench\n\temail = bench@example.org\n[init]\n\tdefaultBranch = main\n"
         '[advice]\n\tdetachedHead = false\n[protocol "file"]\n\tallow = always\n'
+        # Begun in the background by a commit of many files, it would take time of whoever is next,
+        # and objects out of the sight of git-lfs, which then fails to push.
+        "[gc]\n\tauto = 0\n"
     )
     kept = {name: value for name, value in os.environ.items() if not name.startswith("GIT_")}
     return {

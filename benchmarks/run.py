@@ -6,6 +6,7 @@ import argparse
 import json
 import os
 import platform
+import signal
 import subprocess
 import sys
 import time
@@ -24,6 +25,8 @@ from shapes import KIB, MIB
 def main() -> int:
     """Measure, print the tables, and write JSON, pictures and the page."""
     options = _parser().parse_args()
+    # What is ended from outside clears its repositories away too.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     options.out.mkdir(parents=True, exist_ok=True)
     results, began = _measured(options), options.out / "bench.json"
     if options.add and began.exists():
