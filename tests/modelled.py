@@ -81,6 +81,12 @@ def merge_all(base: Snapshot, ours: Snapshot, theirs: Snapshot) -> tuple[Snapsho
     return merged, conflicts
 
 
+def moved(*snapshots: Snapshot) -> set[str]:
+    """The paths that are not in all of these: git may take one for another's new name."""
+    every = {path for snapshot in snapshots for path in snapshot}
+    return {path for path in every if any(path not in snapshot for snapshot in snapshots)}
+
+
 SAME, BEHIND, REFRESH, BOTH = "same", "behind", "refresh", "both"
 
 
@@ -109,12 +115,19 @@ class Tie:
             at = self.pending.index(content)
             self.base, self.pending = content, self.pending[at + 1 :]
 
-    def judge(self, data: Content | None, named: Content) -> str:
-        """Which of data and pointer is the newer one, when a commit is about to be made."""
+    def judge(
+        self, data: Content | None, named: Content, was_named: Callable[[Content], bool]
+    ) -> str:
+        """Which of data and pointer is the newer one, when a commit is about to be made.
+
+        ``was_named``: whether the pointer of any commit has ever named a content.
+        """
         if data is None or data == named:
             return SAME
         if named in self.pending:
             return REFRESH
+        if self.base is None and not self.pending:
+            return BEHIND if was_named(data) else REFRESH
         if data == self.base:
             return BEHIND
         return REFRESH if named == self.base else BOTH

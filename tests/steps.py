@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from functools import partial
 from pathlib import Path
 
 import modelled
@@ -118,6 +119,36 @@ class Steps:
             self.world.compare("index", clone.pointers(), {**index, path: content})
         self._is_kept(clone, before)
 
+    def mv(self, who: int, which: int, n: int) -> bool | None:
+        """A file, its pointer and its ignore line go to another name."""
+        clone, names = self.who(who), [path for path in FILES if path != FOLDER]
+        named, index = clone.pointer_files(), clone.pointers()
+        old, new = names[which % len(names)], names[(which + 1 + n % 3) % len(names)]
+        if old not in named or old not in index or new in {*named, *index, *clone.seen}:
+            return False
+        clone.mv(old, new)
+        if old in clone.seen:
+            clone.seen[new] = clone.seen.pop(old)
+        if old in clone.ties:
+            clone.ties[new] = clone.ties.pop(old)
+        del index[old]
+        self.world.compare("index", clone.pointers(), {**index, new: named[old]})
+        clone.observe()
+        return None
+
+    def untrack(self, who: int, which: int) -> bool | None:
+        clone, path = self.who(who), FILES[which % len(FILES)]
+        named, index = clone.pointer_files(), clone.pointers()
+        if path not in named or path not in index or len(index) < 3:
+            return False
+        clone.accept(clone.untrack(path))
+        clone.loose.add(path)
+        clone.ties.pop(path, None)
+        del index[path]
+        self.world.compare("index", clone.pointers(), index)
+        clone.observe()
+        return None
+
     # Commits
 
     def commit(self, who: int, how: str) -> bool | None:
@@ -158,7 +189,10 @@ class Steps:
     @staticmethod
     def _judged(clone: Clone, index: Snapshot) -> tuple[Snapshot, bool]:
         """What a commit is to name, and whether it is to be refused."""
-        judged = {p: clone.tie(p).judge(clone.seen.get(p), named) for p, named in index.items()}
+        judged = {
+            p: clone.tie(p).judge(clone.seen.get(p), named, partial(clone.was_named, p))
+            for p, named in index.items()
+        }
         wanted = {p: clone.seen[p] if judged[p] == REFRESH else index[p] for p in index}
         return wanted, BOTH in judged.values()
 

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Set
 from typing import Any
 
+import modelled
 from mlrepro.commands import resolve
 from mlrepro.result import Options
 from modelled import Snapshot
 from steps import Steps
 from worlds import Clone
+
+UNRESOLVED = ("both-changed", "deleted-on-side", "not-a-folder", "unsaved-change")
 
 
 class GitSteps(Steps):
@@ -68,21 +72,26 @@ class GitSteps(Steps):
     def _is_apart(self, clone: Clone, name: str) -> bool:
         bases = clone.git("merge-base", "--all", "HEAD", name, check=False).stdout.split()
         tips = {clone.head, clone.git("rev-parse", name).stdout.strip()}
-        return len(bases) == 1 and bases[0] not in tips
+        return bool(bases) and not tips & set(bases)
 
     def _merge(self, clone: Clone, name: str, side: str) -> bool | None:
         if not name:
             return False
         bases = self._bases(clone, name)
         head, theirs = clone.head, clone.git("rev-parse", name).stdout.strip()
-        if len(bases) != 1 or bases[0] == theirs:
+        if not bases or bases[0] == theirs:
             return False
         snaps = self.world.snaps
-        wanted, conflicts = self.world.merge(snaps[bases[0]], snaps[head], snaps[theirs])
+        base, unsure = self._virtual(clone, bases)
+        wanted, conflicts = self.world.merge(base, snaps[head], snaps[theirs])
+        unsure = {path for path in unsure if snaps[head].get(path) != snaps[theirs].get(path)}
+        unsure |= modelled.moved(base, snaps[head], snaps[theirs])
         message = f"c{next(self.world.counter)}"
         done = clone.git("merge", "--quiet", "-m", message, name, check=False)
         if not done.returncode:
-            assert not conflicts, f"merged, though both sides changed {conflicts}"
+            left = conflicts - unsure
+            assert not left, f"merged, though both sides changed {left}"
+            self._take_one(clone, unsure, wanted, [snaps[head], snaps[theirs]])
             if clone.head not in snaps:
                 clone.is_committed(clone.head, wanted)
             clone.observe(clone.followed(clone.pointers(), snaps[head]))
@@ -90,7 +99,8 @@ class GitSteps(Steps):
         if "overwritten by merge" in done.stdout + done.stderr:
             clone.observe()
             return False
-        if not self._resolve(clone, conflicts, side, done.stdout + done.stderr):
+        said = done.stdout + done.stderr
+        if not self._resolve(clone, conflicts - unsure, side, said, unsure):
             clone.git("merge", "--abort")
             self.world.compare("index", clone.pointers(), snaps[head])
             clone.observe()
@@ -105,18 +115,91 @@ class GitSteps(Steps):
             self._committed(clone, wanted)
         return None
 
+    def _virtual(self, clone: Clone, bases: list[str]) -> tuple[Snapshot, set[str]]:
+        """What the sides of a merge have in common; of several bases their own merge, as git has
+        it, and the paths at which that takes a person, or more than two bases.
+        """
+        snaps = self.world.snaps
+        if len(bases) == 1:
+            return snaps[bases[0]], set()
+        below = clone.git("merge-base", "--all", *bases[:2], check=False).stdout.split()
+        if len(bases) == 2 and len(below) == 1:
+            return self.world.merge(snaps[below[0]], snaps[bases[0]], snaps[bases[1]])
+        first, paths = snaps[bases[0]], {path for base in bases for path in snaps[base]}
+        differing = {p for p in paths if any(snaps[one].get(p) != first.get(p) for one in bases)}
+        return first, differing
+
+    def _take_one(
+        self,
+        clone: Clone,
+        unsure: set[str],
+        wanted: Snapshot,
+        sides: list[Snapshot],
+        commit: str = "HEAD",
+    ) -> None:
+        """Where what both had in common is not sure, either side may be taken, under any of these
+        names; of a folder, each file from either.
+        """
+        now = clone.pointers(commit)
+        for path in unsure:
+            found, either = now.get(path), [None, *(s.get(p) for s in sides for p in unsure)]
+            inside = {item for one in either if isinstance(one, tuple) for item in one}
+            mixed = isinstance(found, tuple) and set(found) <= inside
+            assert found in either or mixed, f"{path} is {found!r}, of {either!r}"
+            wanted.pop(path, None)
+            if found is not None:
+                wanted[path] = found
+
+    def criss_cross(self, who: int, n: int, side: str) -> bool | None:
+        """Two branches that are merged into each other, and go on: they have two bases then."""
+        clone = self.who(who)
+        name = self._apart(clone, n)
+        theirs = clone.git("rev-parse", name).stdout.strip() if name else ""
+        ours = clone.head
+        if not name or self._merge(clone, name, side) is False or clone.head == ours:
+            return False
+        if not self._ready(clone):
+            return False
+        before, branch = self.world.snaps[clone.head], f"b{next(self.world.counter)}"
+        if clone.git("switch", "--quiet", "-c", branch, theirs, check=False).returncode:
+            clone.observe()
+            return False
+        clone.observe(clone.followed(clone.pointers(), before))
+        self._merge(clone, ours, side)
+        for _ in range(1 + n % 2):
+            self.edit(self.world.clones.index(clone), n, "new", n)
+            self._commit_as(clone, "am")
+        before = self.world.snaps[clone.head]
+        if not clone.git("switch", "--quiet", "-", check=False).returncode:
+            clone.observe(clone.followed(clone.pointers(), before))
+            self._merge(clone, branch, side)
+        else:
+            clone.observe()
+        return None
+
     def _bases(self, clone: Clone, name: str) -> list[str]:
         """Where a branch left ours; nothing where the worktree is not fit for a merge."""
         if not name or not self._ready(clone):
             return []
         return clone.git("merge-base", "--all", "HEAD", name, check=False).stdout.split()
 
-    def _resolve(self, clone: Clone, conflicts: set[str], side: str, said: str) -> bool:
-        """End the conflicts of a merge; False where it is to be given up."""
+    def _resolve(
+        self,
+        clone: Clone,
+        conflicts: set[str],
+        side: str,
+        said: str,
+        unsure: Set[str] = frozenset(),
+    ) -> bool:
+        """End the conflicts of a merge; False where it is to be given up.
+
+        ``unsure``: paths that may, but need not be in conflict.
+        """
         listed = clone.git("diff", "--name-only", "--diff-filter=U", "-z").stdout.split("\0")
         left = {name for name in listed if name}
         found = {name.removesuffix(".dvc") for name in left if name.endswith(".dvc")}
-        assert found == conflicts or (self.world.suspect and found >= conflicts), (
+        extra = found - conflicts <= unsure
+        assert found >= conflicts and (extra or self.world.suspect), (
             f"in conflict are {found}, should be {conflicts}\n{said}"
         )
         if side == "abort":
@@ -125,7 +208,7 @@ class GitSteps(Steps):
             sides = [side, "theirs", "ours"]
             while sides:
                 done = resolve.run(clone.project(), sides.pop(0), [path], Options())
-                clone.accept(done, "both-changed", "not-a-folder", "unsaved-change")
+                clone.accept(done, *UNRESOLVED)
                 if done.resolved:
                     break
         for name in left:
@@ -149,10 +232,10 @@ class GitSteps(Steps):
         made: dict[str, list[Snapshot]] = {}
         done = clone.git("rebase", "--quiet", name, check=False)
         for _ in range(20):
-            if not clone.path(".git/rebase-merge").exists():
+            if not (clone.git_dir / "rebase-merge").exists():
                 break
             done = self._go_on(clone, side, made, done.stdout + done.stderr)
-        assert not clone.path(".git/rebase-merge").exists(), done.stdout + done.stderr
+        assert not (clone.git_dir / "rebase-merge").exists(), done.stdout + done.stderr
         if clone.head == head:
             clone.observe()
             return None
@@ -168,7 +251,9 @@ class GitSteps(Steps):
             parent = clone.git("rev-parse", f"{original}^").stdout.strip()
             three = self.world.snaps[parent], onto, self.world.snaps[original]
             wanted, conflicts = self.world.merge(*three)
-            if not conflicts:
+            unsure = modelled.moved(*three)
+            if not conflicts - unsure:
+                self._take_one(clone, unsure, wanted, list(three), commit)
                 found.append(wanted)
         return found or [{}]
 
@@ -176,7 +261,7 @@ class GitSteps(Steps):
         self, clone: Clone, made: dict[str, list[Snapshot]], onto: str = "", left: str = ""
     ) -> None:
         """Check the commits that a rebase has made so far, upon ``onto``, of those of ``left``."""
-        room = clone.path(".git/rebase-merge")
+        room = clone.git_dir / "rebase-merge"
         onto = onto or (room / "onto").read_text().strip()
         left = left or (room / "orig-head").read_text().strip()
         originals = clone.subjects(f"{onto}..{left}")
@@ -194,15 +279,17 @@ class GitSteps(Steps):
         parent = clone.git("rev-parse", f"{stopped}^").stdout.strip()
         snaps = self.world.snaps
         self._note_replayed(clone, made)
-        _, conflicts = self.world.merge(snaps[parent], snaps[clone.head], snaps[stopped])
-        if not self._resolve(clone, conflicts, side, said):
+        three = snaps[parent], snaps[clone.head], snaps[stopped]
+        _, conflicts = self.world.merge(*three)
+        unsure = modelled.moved(*three)
+        if not self._resolve(clone, conflicts - unsure, side, said, unsure):
             return clone.git("rebase", "--abort")
         wanted = clone.pointers()  # git calls no hook before this commit
         subject = clone.git("log", "-1", "--format=%s", stopped).stdout.strip()
         made.setdefault(subject, []).append(wanted)
         before = clone.head
         done = clone.git("rebase", "--continue", check=False)
-        if done.returncode and clone.head == before and clone.path(".git/rebase-merge").exists():
+        if done.returncode and clone.head == before and (clone.git_dir / "rebase-merge").exists():
             return clone.git("rebase", "--skip", check=False)
         return done
 
@@ -214,14 +301,17 @@ class GitSteps(Steps):
         if not name or len(parents) != 1:
             return False
         snaps = self.world.snaps
-        wanted, conflicts = self.world.merge(snaps[parents[0]], snaps[clone.head], snaps[commit])
+        three = snaps[parents[0]], snaps[clone.head], snaps[commit]
+        wanted, conflicts = self.world.merge(*three)
+        unsure = modelled.moved(*three)
         done = clone.git("cherry-pick", commit, check=False)
         if done.returncode:
-            if clone.path(".git/CHERRY_PICK_HEAD").exists():
+            if (clone.git_dir / "CHERRY_PICK_HEAD").exists():
                 clone.git("cherry-pick", "--abort")
             clone.observe()
             return None if conflicts else False
-        assert not conflicts
+        assert not conflicts - unsure
+        self._take_one(clone, unsure, wanted, list(three))
         clone.is_committed(clone.head, wanted)
         for path, content in wanted.items():
             clone.tie(path).settle(content)

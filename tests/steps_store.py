@@ -19,6 +19,13 @@ class StoreSteps(GitSteps):
         clone.accept(clone.push(all_commits=True))
         clone.observe()
 
+    def worktree(self, who: int) -> bool | None:
+        """A linked worktree of a clone: from then on it is one of those who work."""
+        if len(self.world.clones) > 3 or self.world.suspect:
+            return False
+        self.world.worktree(self.who(who), f"linked-{next(self.world.counter)}")
+        return None
+
     def clone(self) -> bool | None:
         if len(self.world.clones) > 2 or self.world.suspect:
             return False
@@ -82,6 +89,8 @@ class StoreSteps(GitSteps):
         if what == "commit":
             return self._kill_commit(clone, call / 2000)
         commit = clone.commits[n % len(clone.commits)]
+        if what == "restore" and "data/x.csv" not in self.world.snaps[commit]:
+            return False
         lines: dict[str, tuple[list[str], Snapshot, Callable[[], object]]] = {
             "track": (["track"], {}, lambda: self._track(clone, "")),
             "pull": (["pull"], clone.pointer_files(), lambda: self._pull(clone, False)),

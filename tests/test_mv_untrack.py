@@ -76,6 +76,20 @@ def test_moving_reads_nothing_again(work: Past, monkeypatch: pytest.MonkeyPatch)
     assert work.states()["data/z.csv"] == "modified"
 
 
+def test_an_edit_that_put_its_date_back_is_not_hidden_by_a_move(work: Past) -> None:
+    work.put(FOURTH)
+    time.sleep(0.05)
+    work.status_of()
+    path = work.path("data/x.csv")
+    before = path.stat()
+    path.write_text(THREE.replace("three", "THREE"))  # of the same size, and in place
+    os.utime(path, ns=(before.st_atime_ns, before.st_mtime_ns))
+    work.mv("data/x.csv", "data/z.csv")
+    assert work.states()["data/z.csv"] == "modified"
+    work.git("commit", "--quiet", "--message", "moved")
+    assert work.oid("data/z.csv.dvc") == working.oid_of(THREE.replace("three", "THREE"))
+
+
 def test_folders_and_ways_to_name_them(work: Past) -> None:
     work.mv("models.dvc", "nets.dvc")
     nets = {name[7:]: text.encode() for name, text in FOURTH.items() if name[0] == "m"}

@@ -67,6 +67,13 @@ class World:
         clone.observe(clone.followed(self.snaps[clone.head]))
         return clone
 
+    def worktree(self, clone: Clone, name: str) -> None:
+        """A linked worktree of a clone, on a branch of its own, with its data."""
+        clone.git("worktree", "add", "--quiet", "-b", f"of-{name}", str(self.root / name))
+        linked = Clone(self, self.root / name)
+        self.clones.append(linked)
+        linked.observe(linked.followed(self.snaps[linked.head]))
+
     def know(self, content: Content) -> None:
         """Take note of a content that may come to be named."""
         self.contents[oid_of(content)] = content
@@ -167,6 +174,7 @@ class Clone(Past):
         self.seen: Snapshot = {}
         self.commits: list[str] = []
         self.joining: Snapshot = {}
+        self.loose: set[str] = set()  # untracked at some time: its data may stay, or come
 
     def tie(self, path: str) -> Tie:
         return self.ties.setdefault(path, Tie())
@@ -224,6 +232,16 @@ class Clone(Past):
         oid = modelled.md5(data)
         places = (self.cache, self.world.store)
         return any(building.blob_path(place, oid).exists() for place in places)
+
+    def was_named(self, path: str, content: Content) -> bool:
+        """Whether the pointer of any commit that a branch or tag has names this content."""
+        commits = self.git("rev-list", "--all").stdout.split()
+        return any(self.world.snaps[commit].get(path) == content for commit in commits)
+
+    @property
+    def git_dir(self) -> Path:
+        """Where git keeps what is this worktree's own."""
+        return Path(self.git("rev-parse", "--absolute-git-dir").stdout.strip())
 
     def subjects(self, revisions: str) -> dict[str, list[str]]:
         """The commits by their subjects; merges are none."""
@@ -292,8 +310,11 @@ class Clone(Past):
 
         While blobs are damaged, data that is not there may stay as it was; edits stay always.
         """
-        wanted = self.seen if wanted is None else wanted
+        wanted = dict(self.seen if wanted is None else wanted)
         found = self.data()
+        stay = [path for path in self.loose & found.keys() if path not in wanted]
+        may_be = (self.seen, self.pointer_files() if stay else {})
+        wanted |= {p: found[p] for p in stay if found[p] in [one.get(p) for one in may_be]}
         if self.world.look():
             self.world.compare(f"worktree of {self.root.name}", found, wanted)
         for path in {*found, *wanted, *self.seen}:
@@ -370,7 +391,7 @@ class Clone(Past):
         except ProcessLookupError:
             at_work = False
         child.communicate()  # until the last of them is gone
-        for lock in self.path(".git").glob("*.lock"):  # as git says what is to be done then
+        for lock in self.git_dir.glob("*.lock"):  # as git says what is to be done then
             lock.unlink()
         return at_work
 

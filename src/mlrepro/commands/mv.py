@@ -63,8 +63,9 @@ def run(project: Project, old: str, new: str, options: Options) -> MvResult:
     text = pointer.render(pointer.Pointer((replace(parsed.outs[0], path=inner),)))
     _check(project, item, path, name, text, record)
     if not options.dry_run:
+        known = _is_as_recorded(project, record, item)
         _move(project, item, path, name, text)
-        _remember(project, record, item, path, name)
+        _remember(project, record, item, path, name, known)
     return MvResult(old=item.path, new=path, pointer=name)
 
 
@@ -189,11 +190,28 @@ def _read(path: str) -> bytes | None:
         return None
 
 
-def _remember(project: Project, record: index.Record, item: Tracked, path: str, name: str) -> None:
+def _is_as_recorded(project: Project, record: index.Record, item: Tracked) -> bool:
+    """Whether a file is, right before it is moved, in all of its numbers as it was recorded."""
+    entry = record.entries.get(item.path)
+    try:
+        now = os.lstat(project.absolute(item.path))
+    except OSError:
+        return False
+    return entry is not None and entry.stat == index.stat_key(now)
+
+
+def _remember(
+    project: Project,
+    record: index.Record,
+    item: Tracked,
+    path: str,
+    name: str,
+    known: bool,
+) -> None:
     """Carry on what is known of the data: a rename changes nothing in it, so it is not read again.
 
-    Of a file it changes the ctime; any write before that was taken anew would have changed the
-    mtime as well, and any later one does not hide behind the new ctime.
+    Of a file it changes the ctime, behind which an edit could hide that put the mtime back: so only
+    of one that was ``known``, right before. Any later one does not hide behind the new ctime.
     """
     entry = record.entries.get(item.path)
     if entry is None:
@@ -204,6 +222,8 @@ def _remember(project: Project, record: index.Record, item: Tracked, path: str, 
         tree.path = path
         folder.save(project.state_dir, tree)
         durable.discard(folder.tree_file(project.state_dir, item.path))
+    elif entry.stat and not known:
+        entry.hashed("", 0, None, 0)
     elif entry.stat:
         time.sleep(_SETTLED)
         began = index.now_ns()
