@@ -54,15 +54,12 @@ def sky(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Sky]:
         yield Sky(cloud, proxy, tmp_path / "repo")
 
 
-def tracked(sky: Sky) -> dict[str, bytes]:
-    """A small file, one that goes in parts, and a folder, saved and committed."""
-    files = {
-        "data/one.csv": b"1\n", "data/two.csv": os.urandom(100), "model.bin": b"model",
-        "big.bin": os.urandom(20 << 20),
-    }  # fmt: skip
+def tracked(sky: Sky, **more: bytes) -> dict[str, bytes]:
+    """A file and a folder, and more files, saved and committed."""
+    files = {"data/one.csv": b"1\n", "data/two.csv": os.urandom(100), "model.bin": b"model", **more}
     for name, content in files.items():
         sky.work.write(name, content)
-    done = sky.work.track("data", "model.bin", "big.bin")
+    done = sky.work.track("data", "model.bin", *more)
     assert done.errors == () and debts.owed(sky.work.project()) == []
     sky.work.save("data")
     return files
@@ -78,9 +75,9 @@ def told(run: Any) -> list[str]:
 
 
 def test_there_and_back(sky: Sky, tmp_path: Path) -> None:
-    files = tracked(sky)
+    files = tracked(sky, big=os.urandom(17 << 20))  # which comes back in parts
     stored = sky.cloud.objects(sky.bucket)
-    assert len(stored) == 5 and stored[sky.key(files["big.bin"])] == 20 << 20
+    assert len(stored) == 5 and stored[sky.key(files["big"])] == 17 << 20
     assert sky.cloud.read(sky.bucket, sky.key(b"model")) == b"model"
     sky.proxy.asked.clear()
     assert sky.work.track().errors == ()

@@ -128,7 +128,7 @@ def test_kinds_of_data_and_their_changes_as_dvc_writes_them(dvc_repo):
     listing = (repo / ".dvc/cache/files/md5" / folder.oid[:2] / folder.oid[2:]).read_bytes()
     parsed = pointer.parse_listing(listing, folder.oid)
     assert {member.relpath for member in parsed} == set(members)
-    assert pointer.render_listing(reversed(parsed)) == listing
+    assert pointer.render_listing(reversed(list(parsed))) == listing
     assert pointer.listing_oid(listing) == folder.oid
     assert (folder.nfiles, folder.size) == (5, 7)
 

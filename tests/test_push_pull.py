@@ -299,15 +299,15 @@ def test_a_pull_that_was_killed_is_resumed(tmp_path: Path, moment: int) -> None:
     clone.write("data/0.txt", "0\n")
     script = (
         "import os, sys\n"
-        "from mlrepro import project, restoring\n"
+        "from mlrepro import project, settling\n"
         "from mlrepro.commands import pull\n"
         "from mlrepro.result import Options\n"
-        f"left, whole = [{moment}], restoring.place_new\n"
+        f"left, whole = [{moment}], settling.place_new\n"
         "def place(*args, **given):\n"
         "    left[0] -= 1\n"
         "    if not left[0]: os._exit(9)\n"
         "    return whole(*args, **given)\n"
-        "restoring.place_new = place\n"
+        "settling.place_new = place\n"
         "pull.run(project.find(sys.argv[1], os.environ), [], False, Options(jobs=1))\n"
     )
     argv = [sys.executable, "-c", script, str(clone.root)]

@@ -11,6 +11,17 @@ import stat
 from mlrepro.staging import Staging
 
 
+class _Room(Staging):
+    """One that takes its base away with it, unless somebody else is there."""
+
+    def close(self) -> None:
+        super().close()
+        try:
+            os.rmdir(self.base)
+        except OSError:
+            pass  # who makes a room there just now finds another place
+
+
 def room(base: str, top: str) -> Staging:
     """A room with an empty ``folder`` below ``base``, made where missing, below ``top``.
 
@@ -18,7 +29,7 @@ def room(base: str, top: str) -> Staging:
     """
     if base:
         try:
-            return Staging(base, top)
+            return _Room(base, top)
         except OSError:
             pass
     base = _elsewhere()

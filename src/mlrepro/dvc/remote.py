@@ -200,10 +200,11 @@ class Remote:
     ) -> Received:
         """Copy a blob to the new file ``temp``, or where it was ``begun`` if it is large.
 
-        ``size``: its bytes as far as known.
+        ``size``: its bytes as far as known; where they are not, it comes in one piece, since to ask
+        for each would cost more than it saves.
         """
         try:
-            if size is None or size >= LARGE:
+            if size is not None and size >= LARGE:
                 found = self._parts_of(self.path(oid))
                 if found is not None:
                     path, digest = ranges.fetch(oid, *found, begun, temp, callback, self._parts)
