@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import os
 import shutil
-import subprocess
 import sys
-import time
 from collections.abc import Sequence
-from dataclasses import dataclass, field
 from pathlib import Path
 
+from launching import Cost, Launcher
+
 BIN = Path(sys.executable).parent
+STORAGE = "[core]\n    remote = storage\n['remote \"storage\"']\n    url = {url}\n"
 
 
 def environment(home: Path) -> dict[str, str]:
@@ -37,29 +37,20 @@ def environment(home: Path) -> dict[str, str]:
     }
 
 
-@dataclass
 class Contender:
-    """One way to keep data with git. ``env``: what its commands run in."""
+    """One way to keep data with git. ``launcher``: runs its commands, and measures them."""
 
-    name: str
-    env: dict[str, str]
-    hooks: bool = field(default=True)
+    def __init__(self, name: str, launcher: Launcher) -> None:
+        self.name = name
+        self.launcher = launcher
 
-    def run(self, where: Path, *argv: str | Path, ok: bool = True) -> float:
-        """Run one command in ``where``; returns its wall time in seconds."""
-        began = time.perf_counter()
-        done = subprocess.run(
-            [str(arg) for arg in argv], cwd=where, env=self.env, capture_output=True, check=False
-        )
-        took = time.perf_counter() - began
-        if ok and done.returncode:
-            words = " ".join(str(arg) for arg in argv[:4])
-            raise RuntimeError(f"{self.name}: {words} … in {where}\n{done.stderr.decode()[-2000:]}")
-        return took
+    def run(self, where: Path, *argv: str | Path, ok: bool = True) -> Cost:
+        """Run one command in ``where``: what it cost."""
+        return self.launcher.run(where, argv, ok)
 
-    def all(self, where: Path, *commands: Sequence[str | Path]) -> float:
-        """Run commands one after the other; returns their wall time together."""
-        return sum(self.run(where, *command) for command in commands)
+    def all(self, where: Path, *commands: Sequence[str | Path]) -> Cost:
+        """Run commands one after the other: what they cost together."""
+        return sum((self.run(where, *command) for command in commands), Cost())
 
     def create(self, where: Path) -> None:
         """Make a repository that is set up, with one commit."""
@@ -73,20 +64,24 @@ class Contender:
     def set_up(self, where: Path) -> None:
         """What the tool wants done once."""
 
-    def save(self, where: Path, paths: Sequence[str]) -> float:
-        """Save new paths and commit them: seconds."""
+    def save(self, where: Path, paths: Sequence[str]) -> Cost:
+        """Save new paths and commit them."""
         raise NotImplementedError
 
-    def commit(self, where: Path, changed: Sequence[str]) -> float:
-        """Commit a staged README, with tracked data that was edited: seconds."""
+    def commit(self, where: Path, changed: Sequence[str]) -> Cost:
+        """Commit a staged README, with tracked data that was edited."""
         raise NotImplementedError
 
-    def pull(self, origin: Path, clone: Path) -> float:
-        """Bring the data into a fresh clone, made before the clock starts: seconds."""
+    def clone(self, origin: Path, clone: Path) -> None:
+        """Make a fresh clone, ready for its data: before the clock starts."""
+        self.run(origin.parent, "git", "clone", "-q", origin, clone)
+
+    def pull(self, clone: Path) -> Cost:
+        """Bring the data into a fresh clone."""
         raise NotImplementedError
 
-    def status(self, where: Path) -> float | None:
-        """Ask for the state of the data: seconds."""
+    def status(self, where: Path) -> Cost | None:
+        """Ask for the state of the data."""
         return None
 
 
@@ -96,31 +91,38 @@ class Ours(Contender):
     def set_up(self, where: Path) -> None:
         self.run(where, "mlrepro", "-q", "init", "--hooks", "git")
 
-    def save(self, where: Path, paths: Sequence[str]) -> float:
+    def save(self, where: Path, paths: Sequence[str]) -> Cost:
         return self.all(
             where, ["mlrepro", "-q", "track", *paths], ["git", "commit", "-q", "-m", "data"]
         )
 
-    def commit(self, where: Path, changed: Sequence[str]) -> float:
+    def commit(self, where: Path, changed: Sequence[str]) -> Cost:
         return self.run(where, "git", "commit", "-q", "-m", "work")
 
-    def pull(self, origin: Path, clone: Path) -> float:
-        self.run(origin.parent, "git", "clone", "-q", origin, clone)
+    def pull(self, clone: Path) -> Cost:
         return self.run(clone, "mlrepro", "-q", "pull")
 
-    def status(self, where: Path) -> float | None:
+    def status(self, where: Path) -> Cost | None:
         return self.run(where, "mlrepro", "-q", "status", ok=False)
 
 
 class Dvc(Contender):
     """DVC used well: one ``dvc add`` for all targets, one ``dvc push``."""
 
+    fresh: Path | None = None  # a repository that is set up, which the others are copies of
+
+    def create(self, where: Path) -> None:
+        if self.fresh is None:
+            self.fresh = where.with_name(f"fresh-{self.name}")
+            super().create(self.fresh)
+        shutil.copytree(self.fresh, where, symlinks=True)
+
     def set_up(self, where: Path) -> None:
         self.run(where, "dvc", "init", "-q")
-        self.run(where, "dvc", "remote", "add", "-q", "-d", "storage", "stores/blob")
+        (where / ".dvc" / "config").write_text(STORAGE.format(url="../stores/blob"))
         (where / ".gitignore").write_text("/stores\n")
 
-    def save(self, where: Path, paths: Sequence[str]) -> float:
+    def save(self, where: Path, paths: Sequence[str]) -> Cost:
         return self.all(
             where,
             ["dvc", "add", "-q", *paths],
@@ -129,18 +131,20 @@ class Dvc(Contender):
             ["git", "commit", "-q", "-m", "data"],
         )
 
-    def commit(self, where: Path, changed: Sequence[str]) -> float:
+    def commit(self, where: Path, changed: Sequence[str]) -> Cost:
         if not changed:  # what `dvc install` puts into the pre-commit hook
             return self.all(where, ["dvc", "status", "-q"], ["git", "commit", "-q", "-m", "work"])
         return self.save(where, changed)
 
-    def pull(self, origin: Path, clone: Path) -> float:
-        self.run(origin.parent, "git", "clone", "-q", origin, clone)
-        store = origin / "stores" / "blob"
-        self.run(clone, "dvc", "remote", "modify", "-q", "--local", "storage", "url", store)
+    def clone(self, origin: Path, clone: Path) -> None:
+        super().clone(origin, clone)
+        url = origin / "stores" / "blob"
+        (clone / ".dvc" / "config.local").write_text(STORAGE.format(url=url))
+
+    def pull(self, clone: Path) -> Cost:
         return self.run(clone, "dvc", "pull", "-q")
 
-    def status(self, where: Path) -> float | None:
+    def status(self, where: Path) -> Cost | None:
         return self.run(where, "dvc", "status", "-q", ok=False)
 
 
@@ -154,7 +158,7 @@ class Lfs(Contender):
         self.run(where, "git", "remote", "add", "origin", bare)
         self.run(where, "git", "lfs", "track", "data/**")
 
-    def save(self, where: Path, paths: Sequence[str]) -> float:
+    def save(self, where: Path, paths: Sequence[str]) -> Cost:
         return self.all(
             where,
             ["git", "add", "data"],
@@ -162,7 +166,7 @@ class Lfs(Contender):
             ["git", "push", "-q", "origin", "main"],
         )
 
-    def commit(self, where: Path, changed: Sequence[str]) -> float:
+    def commit(self, where: Path, changed: Sequence[str]) -> Cost:
         if not changed:
             return self.run(where, "git", "commit", "-q", "-m", "work")
         return self.all(
@@ -171,44 +175,44 @@ class Lfs(Contender):
             ["git", "push", "-q", "origin", "main"],
         )
 
-    def pull(self, origin: Path, clone: Path) -> float:
+    def clone(self, origin: Path, clone: Path) -> None:
         bare = origin.with_name(origin.name + "-bare.git")
-        skip = {**self.env, "GIT_LFS_SKIP_SMUDGE": "1"}
-        subprocess.run(
-            ["git", "clone", "-q", str(bare), str(clone)], env=skip, check=True,
-            capture_output=True,
-        )  # fmt: skip
+        later = {"GIT_LFS_SKIP_SMUDGE": "1"}
+        self.launcher.run(origin.parent, ["git", "clone", "-q", bare, clone], env=later)
         self.run(clone, "git", "lfs", "install", "--local")
+
+    def pull(self, clone: Path) -> Cost:
         return self.run(clone, "git", "lfs", "pull")
 
-    def status(self, where: Path) -> float | None:
+    def status(self, where: Path) -> Cost | None:
         return self.run(where, "git", "lfs", "status")
 
 
 class Floor(Contender):
     """What the bytes cost at least: md5sum, cp, sync, and a bare ``git commit``."""
 
-    def save(self, where: Path, paths: Sequence[str]) -> float:
+    def save(self, where: Path, paths: Sequence[str]) -> Cost:
         store = where.with_name(where.name + "-copy")
         shutil.rmtree(store, ignore_errors=True)
-        store.mkdir()
+        (store / "data").mkdir(parents=True)
         return self.run(
             where, "sh", "-c",
-            'store="$1"; shift; find "$@" -type f -print0 | xargs -0 md5sum >"$store/sums" && '
-            'cp -r "$@" "$store" && sync -f "$store" && git commit -q --allow-empty -m data',
+            'copy="$1"; shift; find "$@" -type f -print0 | xargs -0 md5sum >"$copy/sums" && '
+            'cp -r "$@" "$copy/data" && sync -f "$copy" && git commit -q --allow-empty -m data',
             "sh", store, *paths,
         )  # fmt: skip
 
-    def commit(self, where: Path, changed: Sequence[str]) -> float:
+    def commit(self, where: Path, changed: Sequence[str]) -> Cost:
         if changed:
             return self.save(where, changed)
         return self.run(where, "git", "commit", "-q", "-m", "work")
 
-    def pull(self, origin: Path, clone: Path) -> float:
-        copy = origin.with_name(origin.name + "-copy")
+    def clone(self, origin: Path, clone: Path) -> None:
         clone.mkdir()
+        (clone / "from").symlink_to(origin.with_name(origin.name + "-copy"))
+
+    def pull(self, clone: Path) -> Cost:
         return self.run(
             clone, "sh", "-c",
-            'cp -r "$1"/. . && find . -type f ! -name sums -print0 | xargs -0 md5sum >../sums.new',
-            "sh", copy,
+            "cp -r from/data . && find data -type f -print0 | xargs -0 md5sum >sums",
         )  # fmt: skip

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import os
-import resource
 import shutil
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from contenders import Contender, Dvc, Ours
+from contenders import STORAGE, Contender, Dvc, Ours
+from launching import Cost
+from measuring import Bench
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "tests"))
 
@@ -17,7 +18,6 @@ from proxying import Proxy
 from servers import S3, Cluster
 
 LATENCY_S = 0.05
-Note = Callable[[str, Contender, float | None], None]
 
 
 class Far:
@@ -29,14 +29,16 @@ class Far:
     def point(self, where: Path, bucket: str) -> None:
         """Make the bucket the store."""
         settings = self.s3.settings(bucket, "data") | {"endpointurl": self.endpoint}
-        url = settings.pop("url")
-        (where / ".dvc" / "config").write_text(
-            f"[core]\n    remote = storage\n['remote \"storage\"']\n    url = {url}\n"
-        )
+        (where / ".dvc" / "config").write_text(STORAGE.format(url=settings.pop("url")))
         lines = [f"    {name} = {value}" for name, value in settings.items()]
         (where / ".dvc" / "config.local").write_text(
             "\n".join(["['remote \"storage\"']", *lines, ""])
         )
+
+    def clone(self, who: Contender, origin: Path, clone: Path) -> None:
+        """Make a clone that knows the keys."""
+        who.run(origin.parent, "git", "clone", "-q", origin, clone)
+        shutil.copy(origin / ".dvc" / "config.local", clone / ".dvc" / "config.local")
 
 
 class FarOurs(Ours):
@@ -49,10 +51,8 @@ class FarOurs(Ours):
         self.far.point(where, self.far.s3.make_bucket(f"b{os.urandom(6).hex()}"))
         shutil.rmtree(where / "stores", ignore_errors=True)
 
-    def pull(self, origin: Path, clone: Path) -> float:
-        self.run(origin.parent, "git", "clone", "-q", origin, clone)
-        shutil.copy(origin / ".dvc" / "config.local", clone / ".dvc" / "config.local")
-        return self.run(clone, "mlrepro", "-q", "pull")
+    def clone(self, origin: Path, clone: Path) -> None:
+        self.far.clone(self, origin, clone)
 
 
 class FarDvc(Dvc):
@@ -60,33 +60,34 @@ class FarDvc(Dvc):
 
     far: Far
 
+    def create(self, where: Path) -> None:
+        Contender.create(self, where)  # each with a bucket of its own
+
     def set_up(self, where: Path) -> None:
         self.run(where, "dvc", "init", "-q")
         self.far.point(where, self.far.s3.make_bucket(f"b{os.urandom(6).hex()}"))
 
-    def pull(self, origin: Path, clone: Path) -> float:
-        self.run(origin.parent, "git", "clone", "-q", origin, clone)
-        shutil.copy(origin / ".dvc" / "config.local", clone / ".dvc" / "config.local")
-        return self.run(clone, "dvc", "pull", "-q")
+    def clone(self, origin: Path, clone: Path) -> None:
+        self.far.clone(self, origin, clone)
 
 
-def measure(
-    top: Path, rounds: int, env: dict[str, str], note: Note, shapes: Sequence[tuple[str, int, int]]
-) -> None:
-    """Time all of it; ``shapes``: name, number and size in bytes of the files of a folder."""
-    with Cluster(top / "server") as cluster, Proxy(cluster.s3.endpoint, LATENCY_S) as slow:
+def measure(bench: Bench, shapes: Sequence[tuple[str, int, int]]) -> None:
+    """Measure all of it; ``shapes``: name, number and size in bytes of the files of a folder."""
+    server = bench.place("server")
+    with Cluster(server) as cluster, Proxy(cluster.s3.endpoint, LATENCY_S) as slow:
         for endpoint, where in ((cluster.s3.endpoint, ""), (slow.url, ", 50 ms away")):
-            ours, dvc = FarOurs("mlrepro", env), FarDvc("DVC", env)
+            ours, dvc = FarOurs("mlrepro", bench.launcher), FarDvc("DVC", bench.launcher)
             ours.far = dvc.far = Far(cluster.s3, endpoint)
             few = shapes if not where else shapes[:1]
             for shape in few:
-                for turn in range(rounds):
+                for _ in range(bench.rounds):
                     for who in (ours, dvc):
-                        _one(top / f"{who.name}{turn}", who, shape, where, note)
+                        _one(bench, who, shape, where)
 
 
-def _one(top: Path, who: Contender, shape: tuple[str, int, int], where: str, note: Note) -> None:
-    name, count, size = shape
+def _one(bench: Bench, who: Contender, shape: tuple[str, int, int], where: str) -> None:
+    title, count, size = shape
+    top = bench.place(f"{who.name}-far")
     repo, clone = top / "repo", top / "clone"
     who.create(repo)
     folder = repo / "data" / "set"
@@ -95,30 +96,21 @@ def _one(top: Path, who: Contender, shape: tuple[str, int, int], where: str, not
         with (folder / f"{number:06}").open("wb") as file:
             for _ in range(max(1, size >> 23)):
                 file.write(os.urandom(min(size, 1 << 23)))
-    name = f"{name}, S3{where}"
+    title = f"{title}, S3{where}"
 
-    def timed(what: str, work: Callable[[], float | None]) -> None:
-        before = _cpu()
-        note(f"{what}, {name}", who, work())
-        note(f"{what}, {name}, CPU time", who, _cpu() - before)
+    def timed(what: str, work: Callable[[], Cost]) -> None:
+        bench.note(f"remote/{what}/{title}", f"{what}, {title}", who.name, work())
 
     timed("track + commit", lambda: who.save(repo, ["data/set"]))
-    timed("pull", lambda: who.pull(repo, clone))
+    who.clone(repo, clone)
+    timed("pull", lambda: who.pull(clone))
     for turn in range(2):  # in the first, each may do what it does only once
-        (repo / "README").write_text(f"{turn}\n")
-        who.run(repo, "git", "add", "README")
+        bench.touch(who, repo, turn)
         (folder / "000000").write_bytes(os.urandom(min(size, 4096)))
         if turn:
             timed("commit, one file edited", lambda: who.commit(repo, ["data/set"]))
         else:
             who.commit(repo, ["data/set"])
-    (repo / "README").write_text("last\n")
-    who.run(repo, "git", "add", "README")
+    bench.touch(who, repo, "last")
     timed("commit, nothing changed", lambda: who.commit(repo, []))
     shutil.rmtree(top)
-
-
-def _cpu() -> float:
-    """Seconds of CPU that commands have used that have ended."""
-    used = resource.getrusage(resource.RUSAGE_CHILDREN)
-    return used.ru_utime + used.ru_stime

@@ -44,13 +44,13 @@ class Confined:
     def said(self) -> str:
         return self.stdout + self.stderr
 
-    def check(self, ignoring: Collection[str] = ()) -> None:
+    def check(self, ignoring: Collection[str] = (), memory: int = MEMORY) -> None:
         """Nothing outside was looked at, nothing hung or grew, and no bug came out."""
         shown = f"{' '.join(self.argv)}: exit {self.exit_code}\n{self.said[-3000:]}"
         assert set(self.reached) <= set(ignoring), f"{self.reached}\n{shown}"
         assert self.exit_code in (0, 1) and "died of signal" not in self.said, shown
         assert "Traceback" not in self.said, shown
-        assert self.memory <= MEMORY, f"{self.memory // MEBI} MiB\n{shown}"
+        assert self.memory <= memory, f"{self.memory // MEBI} MiB\n{shown}"
 
 
 class Outside:
@@ -136,11 +136,16 @@ def _events(fd: int) -> list[str]:
 
 
 def run(
-    root: Path, *argv: str, outside: Outside | None = None, env: dict[str, str] | None = None
+    root: Path,
+    *argv: str,
+    outside: Outside | None = None,
+    env: dict[str, str] | None = None,
+    seconds: int = CPU_SECONDS,
+    addresses: int = ADDRESSES,
 ) -> Confined:
     """Run ``mlrepro``, or git where that is the first word, within the limits."""
     program = [*argv] if argv[0] == "git" else [sys.executable, "-m", "mlrepro", *argv]
-    return confined(program, root, outside, env)
+    return confined(program, root, outside, env, seconds, addresses)
 
 
 def confined(
@@ -149,6 +154,7 @@ def confined(
     outside: Outside | None = None,
     env: dict[str, str] | None = None,
     seconds: int = CPU_SECONDS,
+    addresses: int = ADDRESSES,
 ) -> Confined:
     """Run any program within the limits; ``outside`` is somebody's folder that it may not touch."""
     if outside is not None:
@@ -156,7 +162,7 @@ def confined(
     with tempfile.NamedTemporaryFile() as report:
         limited = [sys.executable, "-I", "-S", str(LIMITED), report.name, str(seconds)]
         done = subprocess.run(
-            [*limited, str(ADDRESSES), *program],
+            [*limited, str(addresses), *program],
             cwd=root,
             env={**os.environ, **(env or {})},
             stdin=subprocess.DEVNULL,

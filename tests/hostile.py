@@ -10,6 +10,7 @@ from pathlib import Path
 
 from building import blob_path
 from confined import Outside
+from mlrepro.listing import MAX_MEMBERS
 from working import Work, oid_of
 
 Plant = Callable[[Work, Outside], None]
@@ -72,9 +73,15 @@ def blob(work: Work, data: bytes, suffix: str = "") -> str:
     return oid
 
 
-def listing(work: Work, names: Iterable[str], folder: str = "evil") -> None:
-    """A folder whose listing, in the store, has these names."""
-    rows = [{"md5": oid_of("b\n"), "relpath": name} for name in sorted(names)]
+def listing(
+    work: Work, names: Iterable[str], folder: str = "evil", *, oid_by_name: bool = False
+) -> None:
+    """A folder whose listing, in the store, has these names; ``oid_by_name``: of blobs that are
+    nowhere, each another.
+    """
+    rows = [
+        {"md5": oid_of(name if oid_by_name else "b\n"), "relpath": name} for name in sorted(names)
+    ]
     oid = blob(work, json.dumps(rows, sort_keys=True).encode(), ".dir")
     pointer(work, f"{folder}.dvc", folder, oid)
 
@@ -178,6 +185,16 @@ def _imported(where: str) -> Plant:
     text = "frozen: true\ndeps:\n{}outs:\n- md5: {}\n  size: 17\n  hash: md5\n  path: secret.txt\n"
     oid = oid_of("mine: secret.txt\n")
     return files({"secret.dvc": text.format(where.replace("OID", oid), oid)})
+
+
+def _large_listing(work: Work, _: Outside) -> None:
+    oid = f"{0:032x}.dir"
+    path = blob_path(work.store, oid)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with path.open("wb") as file:
+        file.truncate(250 << 20)  # it is not even read
+    pointer(work, "evil.dvc", "evil", oid)
+    commit(work)
 
 
 CASES: dict[str, Plant] = {
@@ -338,6 +355,15 @@ CASES: dict[str, Plant] = {
         work.write(f"set/{'a' * 200}", "x"),
         work.write(".gitignore", "*a" * 30 + "*b\n"),
     )[1] and None,
+    "a listing of many files": lambda work, _: (
+        listing(work, (f"{at:x}" for at in range(30_000)), oid_by_name=True),
+        commit(work),
+    )[1],
+    "a listing of too many files": lambda work, _: (
+        listing(work, (f"{at:x}" for at in range(MAX_MEMBERS + 1))),
+        commit(work),
+    )[1],
+    "a listing of 250 MiB": _large_listing,
     "a listing not as DVC writes it": lambda work, _: pointer(
         work, "evil.dvc", "evil", blob(work, b"[" + b"{}," * 5_000_000 + b"{}]", ".dir")
     ),

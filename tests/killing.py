@@ -105,7 +105,7 @@ def save_scene(root: Path, call: int) -> bool:
     scene.write(NEW)
     bad = oid_of(b"alpha")
     path = Path(scene.store.path(bad))
-    path.parent.mkdir(parents=True)
+    path.parent.mkdir(parents=True, exist_ok=True)
     path.write_bytes(b"damaged")
     path.chmod(0o444)
     paths = [str(scene.work / name) for name in NEW]

@@ -14,6 +14,7 @@ import shutil
 import signal
 import subprocess
 import sys
+import tempfile
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -56,6 +57,9 @@ class State:
     names: set[str]
 
 
+_SEAL = "work/.git/mlrepro/seal"  # a note that a commit found nothing to do
+
+
 class Scene:
     """A repository ``work`` and its ``store`` in one folder, ready for one command."""
 
@@ -68,6 +72,7 @@ class Scene:
         self._template = folder / f"{command}.template"
         self._said = folder / f"{command}.said"
         self.work.mkdir(parents=True)
+        (self.root / "tmp").mkdir()  # what is left there counts as well
         _BUILD[command](self)
         subprocess.run(["cp", "-a", self.root, self._template], check=True)
         self.before = self.state()
@@ -110,6 +115,8 @@ class Scene:
 
     def _start(self) -> None:
         os.chdir(self.work)
+        os.environ["TMPDIR"] = str(self.root / "tmp")
+        tempfile.tempdir = None
         out = os.open(self._said, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o666)
         none = os.open(os.devnull, os.O_RDONLY)
         for fd, to in ((none, 0), (out, 1), (out, 2)):
@@ -135,7 +142,9 @@ class Scene:
         data: dict[str, bytes] = {}
         written: dict[str, bytes] = {}
         names = set()
-        for folder, _, files in os.walk(self.root):
+        for folder, folders, files in os.walk(self.root):
+            if not folders and not files and folder != str(self.root / "tmp"):
+                names.add(f"{Path(folder).relative_to(self.root)}/")
             for name in files:
                 path = Path(folder, name)
                 place = str(path.relative_to(self.root))
@@ -194,7 +203,7 @@ class Scene:
         wanted, now = (
             {_plain(name) for name in state.names} for state in (self.after, self.state())
         )
-        stray = {name for name in now - wanted if "/files/md5/" not in name}
+        stray = {name for name in now - wanted if "/files/md5/" not in name and name != _SEAL}
         assert not stray, f"left behind: {sorted(stray)}"
 
     def check_result(self, code: int) -> None:

@@ -53,7 +53,7 @@ def test_an_ignore_file_is_staged_by_the_next_run(
     work.git("add", "data/.gitignore")
     work.save()
 
-    def killed(*_: object) -> None:
+    def killed(*_: object, **__: object) -> None:
         raise KeyboardInterrupt
 
     monkeypatch.setattr(git, "stage", killed)

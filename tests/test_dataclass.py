@@ -127,17 +127,32 @@ def test_a_method_of_its_own_is_kept() -> None:
     assert Own(1) == Own(2) and repr(Own(1)) == "own" and hash(Own(1)) == 5
 
 
-def test_the_commands_do_without_the_standard_ones() -> None:
+@pytest.mark.parametrize(
+    "modules",
+    [
+        ["mlrepro.hooking", "mlrepro.precommit", "mlrepro.commands.pre_commit"],
+        ["mlrepro.start", "mlrepro.cli", "mlrepro.render", "mlrepro.commands.track"],
+        ["mlrepro.start", "mlrepro.cli", "mlrepro.render", "mlrepro.commands.pull"],
+        ["mlrepro.start", "mlrepro.cli", "mlrepro.render", "mlrepro.commands.status"],
+        ["mlrepro.start", "mlrepro.layout", "mlrepro.render_status", "mlrepro.redaction"],
+    ],
+)
+def test_the_commands_do_without_the_standard_ones(modules: list[str]) -> None:
     """Nor the modules that take the longest to load, as long as nothing asks for them."""
-    slow = {"dataclasses", "inspect", "typing", "traceback", "json", "typer", "pydantic", "dvc"}
+    slow = {
+        "_hashlib", "collections", "contextlib", "dataclasses", "dvc", "enum", "functools",
+        "hashlib", "inspect", "json", "pathlib", "pydantic", "queue", "re", "shlex", "subprocess",
+        "tempfile", "threading", "traceback", "typer", "typing",
+    }  # fmt: skip
     program = """
 import sys
 sys.path.append(sys.argv[1])
-import mlrepro.hooking, mlrepro.precommit, mlrepro.commands.pre_commit
+for name in sys.argv[2:]:
+    __import__(name)
 print(*sys.modules)
 """
     done = subprocess.run(
-        [sys.executable, "-I", "-S", "-c", program, str(SOURCE)],
+        [sys.executable, "-I", "-S", "-c", program, str(SOURCE), *modules],
         capture_output=True,
         text=True,
         check=True,

@@ -14,6 +14,8 @@ from pathlib import Path
 import pytest
 
 import disks
+import servers
+from far import Far
 from mlrepro.errors import StoreError
 from working import Work, cloned, made, snapshot
 
@@ -139,6 +141,32 @@ def test_a_full_worktree(tmp_path: Path, record_property: Record) -> None:
         assert clone.pull().restored == ("data/big.bin",)
         assert clone.read("data/big.bin") == data
         record_property("tried", [TOPIC, "pull: a full worktree, then space", 1])
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("kind", ["file", "folder"])
+def test_a_full_disk_for_what_is_far(
+    tmp_path: Path, s3: servers.S3, bucket: str, kind: str, record_property: Record
+) -> None:
+    """Nothing is downloaded that there is no room for: in the cache, or then in the worktree."""
+    work = Far.at(tmp_path / "repo", s3, bucket)
+    data = _big(work)
+    name = "data/big.bin" if kind == "file" else "data"
+    assert work.track(name).exit_code == 0
+    work.save()
+    listing = 0 if kind == "file" else 1
+    with disks.small(tmp_path / "disk", 2) as disk:
+        clone = work.cloned(disk / "clone")
+        for mebibytes in (2, 5):  # room for neither, for one of them
+            disks.resize(disk, mebibytes)
+            with pytest.raises(StoreError, match="bytes are needed") as caught:
+                clone.pull()
+            assert caught.value.code == "disk-full"
+            assert len(list(clone.path(".dvc/cache").glob("files/md5/??/*"))) == listing
+        disks.resize(disk, 16)
+        assert clone.pull().restored == (name,)
+        assert clone.read("data/big.bin") == data
+    record_property("tried", [TOPIC, "pull from afar: a full disk, then space", 2])
 
 
 def test_a_store_that_is_read_only_for_a_while(tmp_path: Path, record_property: Record) -> None:

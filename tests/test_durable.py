@@ -18,8 +18,9 @@ from pathlib import Path
 import pytest
 
 from mlrepro import durable, kernel
-from mlrepro.durable import Lock, free_bytes, sync_dirs, sync_files, take_name, write_atomic
+from mlrepro.durable import free_bytes, sync_dirs, sync_files, take_name, write_atomic
 from mlrepro.errors import PathError
+from mlrepro.lock import Lock
 from mlrepro.parallel import Crew
 from mlrepro.staging import Staging, sweep
 
@@ -239,7 +240,7 @@ def _holder(line: str) -> Iterator[subprocess.Popen[str]]:
     """A process that runs a line, says so, and stays."""
     program = (
         f"import sys, time; sys.path.insert(0, {SOURCE!r})\n"
-        "from mlrepro.durable import Lock\nfrom mlrepro.staging import Staging\n"
+        "from mlrepro.lock import Lock\nfrom mlrepro.staging import Staging\n"
         f"held = {line}\nprint('held', flush=True)\ntime.sleep(600)"
     )
     argv = [sys.executable, "-c", program]
@@ -308,3 +309,62 @@ def test_staging_folders_of_two_runs_at_once(tmp_path: Path) -> None:
         assert one.folder != two.folder
         Path(one.new()).write_text("x")
         assert os.listdir(one.folder) == ["0"]
+
+
+def _many(folder: Path, count: int = 20) -> dict[str, bytes]:
+    """New contents of files, half of which are there already, some executable."""
+    for at in range(0, count, 2):
+        (folder / f"f{at}").write_bytes(b"old")
+        (folder / f"f{at}").chmod(0o755 if at % 4 else 0o600)
+    return {str(folder / f"f{at}"): b"new %d" % at for at in range(count)}
+
+
+def test_many_files_are_flushed_together(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    files, flushed = _many(tmp_path), list[int]()
+    plain = durable.sync_files
+
+    def sync(paths: list[str]) -> None:
+        flushed.append(len(paths))
+        assert all(not os.path.exists(path) or Path(path).read_bytes() == b"old" for path in files)
+        plain(paths)
+
+    monkeypatch.setattr(durable, "sync_files", sync)
+    durable.write_many(files)
+    assert flushed == [20]
+    assert {path: Path(path).read_bytes() for path in files} == files
+    assert stat.S_IMODE((tmp_path / "f2").stat().st_mode) == 0o755
+    assert stat.S_IMODE((tmp_path / "f4").stat().st_mode) == 0o600
+    assert len(os.listdir(tmp_path)) == 20
+
+
+def test_many_files_or_none(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    files = _many(tmp_path)
+    before = {name: (tmp_path / name).read_bytes() for name in os.listdir(tmp_path)}
+
+    def broken(_: object) -> None:
+        raise OSError(errno.EIO, "I/O error")
+
+    monkeypatch.setattr(durable, "sync_files", broken)
+    with pytest.raises(OSError, match="I/O"):
+        durable.write_many(files)
+    monkeypatch.undo()
+    (tmp_path / "f19").symlink_to("f0")
+    with pytest.raises(PathError, match="f19"):
+        durable.write_many(files)
+    (tmp_path / "f19").unlink()
+    assert {name: (tmp_path / name).read_bytes() for name in os.listdir(tmp_path)} == before
+
+
+def test_many_files_on_two_disks(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A flush is one file system's: the files of each are flushed by themselves."""
+    files = _many(tmp_path)
+    plain, flushed = durable._written_beside, list[int]()
+
+    def beside(path: str, *about: object) -> tuple[str, str, int]:
+        temp, target, device = plain(path, *about)  # type: ignore[arg-type]
+        return temp, target, device + path.endswith(("1", "3"))
+
+    monkeypatch.setattr(durable, "_written_beside", beside)
+    monkeypatch.setattr(durable, "sync_files", lambda paths: flushed.append(len(paths)))
+    durable.write_many(files)
+    assert sorted(flushed) == [4, 16]

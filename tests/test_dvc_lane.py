@@ -13,12 +13,13 @@ import pytest
 
 from building import Repo, read_file_tree
 from dvc_place import Place, blob, oid_of, spoil
-from mlrepro import durable, dvc
+from mlrepro import dvc
 from mlrepro.errors import (
     FileChanging,
     RepositoryError,
     StoreError,
 )
+from mlrepro.lock import Lock
 
 
 @pytest.fixture
@@ -128,7 +129,7 @@ def test_another_dvc_holds_the_lock(place: Place) -> None:
 
 def test_two_sessions_take_turns(place: Place) -> None:
     place.write("data.csv", "a\n")
-    turn = durable.Lock(str(place.root / ".dvc/tmp/mlrepro.lock"))
+    turn = Lock(str(place.root / ".dvc/tmp/mlrepro.lock"))
     waiting = threading.Event()
     with dvc.session(place.top) as session:
         turn.__enter__()

@@ -177,10 +177,57 @@ def test_each_process_sees_the_changes_of_its_part(
         assert glance.is_same(str(root), tree)
         about = (data / name).stat()
         os.utime(data / name, ns=(about.st_atime_ns, about.st_mtime_ns - 1))
-        assert not glance.is_same(str(root), tree), name
+        before = index.now_ns()
+        assert not glance.is_same(str(root), tree)
+        assert glance.taken(str(root), "data") is None  # only for who says so
+        assert not glance.is_same(str(root), tree, keep=True), name
+        seen, began = glance.taken(str(root), "data") or (folder.Walk(), 0)
+        now = walked(root)
+        assert before <= began <= index.now_ns()
+        assert (seen.names, seen.numbers, seen.rules) == (now.names, now.numbers, now.rules)
+        assert (seen.odd, seen.nested, seen.hollow) == (now.odd, now.nested, now.hollow)
+        assert set(tree.unchanged(seen)) == set(tree.names) - {name}
+        assert glance.taken(str(root), "data") is None  # told once
         tree = hashed(root)
     with pytest.raises(ChildProcessError):  # none is left behind
         os.waitpid(-1, os.WNOHANG)
+
+
+def test_what_is_the_same_or_cannot_be_told_is_not_kept_in_mind(
+    root: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(glance, "_cores", lambda: 2)
+    monkeypatch.setattr(glance, "WORTH_A_FORK", 2)
+    data = made(root, "a", "b", "c", "d")
+    tree = hashed(root)
+    here = str(root)
+    assert glance.is_same(here, tree, keep=True) and glance.taken(here, "data") is None
+    (data / "e").touch()
+    assert not glance.is_same(here, tree, keep=True) and glance.taken(here, "data") is None
+    (data / "e").unlink()
+    (data / "a").write_text("other")
+    assert not glance.is_same(here, tree, keep=True)
+    glance.forget()
+    assert glance.taken(here, "data") is None
+    tree.numbers = tree.numbers[: 3 * folder.NUMBERS]  # as no tree is
+    assert not glance.is_same(here, tree, keep=True) and glance.taken(here, "data") is None
+
+
+def test_members_that_are_unchanged_whether_or_not_others_came(root: Path) -> None:
+    data = made(root, *"abcdef")
+    tree = hashed(root)
+    (data / "c").write_text("other")
+    here = walked(root)
+    same = tree.unchanged(here)
+    assert list(same) == ["a", "b", "d", "e", "f"]
+    (data / "g").touch()
+    assert (
+        tree.unchanged(walked(root))
+        == same
+        == {name: oid for name, oid in tree.members().items() if name != "c"}
+    )
+    racy = hashed(root, began_ns=min(walked(root).numbers[2 :: folder.NUMBERS]))
+    assert racy.unchanged(walked(root)) == {}
 
 
 def test_untouched_is_the_same(root: Path) -> None:

@@ -14,8 +14,9 @@ import pytest
 import past
 import working
 from building import blob_path, git
-from mlrepro import clones, collecting, durable, landing, render
+from mlrepro import clones, collecting, landing, render
 from mlrepro.errors import MlreproError
+from mlrepro.lock import Lock
 from mlrepro.result import Options
 from mlrepro.store import Store
 from past import FOURTH, ONE, THREE, TWO, Past, told
@@ -415,7 +416,7 @@ def test_what_is_saved_again_counts_as_new(work: Past, monkeypatch: pytest.Monke
 def test_new_blobs_stay_and_one_gc_at_a_time(work: Past, monkeypatch: pytest.MonkeyPatch) -> None:
     oid = change(work, "being saved by someone\n")
     work.git("checkout", "--quiet", "HEAD", "--", "data/x.csv.dvc")
-    with durable.Lock(str(work.store / ".mlrepro" / "gc.lock")):
+    with Lock(str(work.store / ".mlrepro" / "gc.lock")):
         failed: list[MlreproError] = []
         thread = threading.Thread(target=lambda: failed.append(refused(work)))
         thread.start()

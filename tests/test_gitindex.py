@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import subprocess
+import time
 from pathlib import Path
 
 import pytest
@@ -50,6 +51,32 @@ def assert_as_git(repo: Repo) -> gitindex.Entries:
     assert found is not None
     assert rows(found) == listed(repo.root)
     return found
+
+
+def test_what_is_as_staged_is_told_by_its_times(repo: Repo) -> None:
+    path = repo.write("x", "content")
+    old = time.time_ns() - 10**10
+    os.utime(path, ns=(old, old))
+    repo.git("add", "x")
+    found = read(repo)
+    assert found is not None and found.is_as_staged(0, path.stat())
+    assert not found.is_as_staged(0, repo.root.stat())
+    before = path.stat()
+    while path.stat().st_ctime_ns == before.st_ctime_ns:
+        path.write_text("CONTENT")
+        os.utime(path, ns=(old, old))
+    assert not found.is_as_staged(0, path.stat())
+
+
+def test_what_was_written_with_the_index_is_not_believed(repo: Repo) -> None:
+    """Written within the same tick of the clock, it may have been written again."""
+    path = repo.write("x", "content")
+    repo.git("add", "x")
+    ahead = time.time_ns() + 10**11
+    os.utime(path, ns=(ahead, ahead))
+    repo.git("update-index", "--refresh")
+    found = read(repo)
+    assert found is not None and not found.is_as_staged(0, path.stat())
 
 
 @pytest.fixture

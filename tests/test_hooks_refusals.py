@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import http.server
 import threading
 from collections.abc import Iterator
@@ -125,6 +126,8 @@ def test_a_store_that_cannot_be_written_to(plain: Hooked) -> None:
     """A file where a folder belongs: what a full or a read-only disk does, for root as well."""
     oid = plain.edit()
     plain.stage()
+    with contextlib.suppress(FileNotFoundError):
+        plain.path(f"stores/blob/files/md5/{oid[:2]}").rmdir()
     plain.write(f"stores/blob/files/md5/{oid[:2]}", "in the way")
     before = plain.read(POINTER)
     plain.refused("-m", "readme")

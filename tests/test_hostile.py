@@ -10,8 +10,10 @@ from typing import Any
 import pytest
 
 import confined
+import hostile
 from confined import Outside
 from hostile import CASES
+from mlrepro.listing import MAX_MEMBERS
 from working import Work, made
 
 COMMANDS = (
@@ -68,6 +70,22 @@ def test_nothing_outside_is_reached(
         check(confined.run(work.root, *command, outside=outside), outside)
     assert work.read("data/b.csv") == b"b\n"
     confined.tried(record_property, "commands on planted repositories", 2)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("width", [1, 55], ids=["short names", "long names"])
+def test_the_largest_listing_is_read_within_the_memory(
+    template: Work, tmp_path: Path, record_property: Any, width: int
+) -> None:
+    work = Work(shutil.copytree(template.root, tmp_path / "repo", symlinks=True))
+    names = (f"{at:0{width}x}" for at in range(MAX_MEMBERS))
+    hostile.listing(work, names, oid_by_name=True)
+    hostile.commit(work)
+    for command in (("status",), ("verify", "--all"), ("pull",)):
+        done = confined.run(work.root, *command, seconds=60)  # the work is in proportion
+        done.check()
+        assert len(done.said) < 100_000
+    confined.tried(record_property, "commands on planted repositories", 3)
 
 
 @pytest.mark.slow

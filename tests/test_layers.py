@@ -73,6 +73,23 @@ def test_a_commit_without_changed_data_loads_almost_nothing() -> None:
     assert not seen["done"]
 
 
+def test_a_seal_that_holds_needs_nothing_that_python_has_not_loaded_by_then() -> None:
+    """As the hook reads it; not even ``os`` is there."""
+    text = (
+        "import sys; before = set(sys.modules)\n"
+        "from _frozen_importlib_external import SourceFileLoader\n"
+        "exec(SourceFileLoader('seal', sys.argv[1]).get_code('seal'))\n"
+        "unbroken(); print(sorted(set(sys.modules) - before), 'os' in before)"
+    )
+    done = subprocess.run(
+        [sys.executable, "-I", "-S", "-B", "-c", text, str(SOURCE / "seal.py")],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.stdout == "[] False\n", done.stdout + done.stderr
+
+
 @pytest.mark.parametrize("name", FAST)
 def test_importing_does_nothing(name: str) -> None:
     """No process, no thread, no socket, no file written, merely because of an import."""

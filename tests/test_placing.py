@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from blobs import Place, put
-from mlrepro import durable, placing, restoring, streaming
+from mlrepro import durable, placing, restoring, settling, streaming
 from mlrepro.errors import MlreproError
 from mlrepro.restoring import Restore, remove_files
 
@@ -125,13 +125,13 @@ def test_a_write_that_slips_in_is_kept(
 def test_a_new_file_that_slips_in_is_kept(
     place: Place, monkeypatch: pytest.MonkeyPatch, way: str
 ) -> None:
-    plain = restoring.place_new
+    plain = settling.place_new
 
     def place_new(temp: str, folder: int, name: str) -> bool:
         place.file(b"precious")
         return plain(temp, folder, name)
 
-    monkeypatch.setattr(restoring, "place_new", place_new)
+    monkeypatch.setattr(settling, "place_new", place_new)
     assert place.restore(place.item(b"data")).kept == [str(place.root / "x")]
     assert place.read() == b"precious" and place.is_tidy()
 
@@ -221,14 +221,14 @@ def test_another_disk_below_the_root(
     if way == "swap":  # known beforehand by the device, else found out by the rename
         monkeypatch.setattr(restoring._Restorer, "_device_of", lambda *_: -1)
     else:
-        plain = restoring.place_new
+        plain = settling.place_new
 
         def place_new(temp: str, folder: int, name: str) -> bool:
             if temp.startswith(place.staging):
                 raise OSError(errno.EXDEV, "another device")
             return plain(temp, folder, name)
 
-        monkeypatch.setattr(restoring, "place_new", place_new)
+        monkeypatch.setattr(settling, "place_new", place_new)
     was = place.file(b"old", "d/old")
     report = place.restore(
         place.item(b"1", "d/e/new"), place.item(b"2", "d/old", expect=was),

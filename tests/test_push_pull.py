@@ -7,10 +7,13 @@ import shutil
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from building import blob_path, read_file_tree
+from mlrepro import git, history, listing
+from mlrepro.project import Project
 from working import Heard, Work, cloned, codes, made, oid_of, only, snapshot
 
 LANES = ("", "dvc")
@@ -201,14 +204,70 @@ def test_a_folder_of_which_a_part_is_nowhere(work: Work, tmp_path: Path) -> None
     assert clone.states()["data/set"] == "unchanged"
 
 
+def test_a_folder_of_which_very_much_is_nowhere(
+    work: Work, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for at in range(120):
+        work.write(f"many/{at}", f"many {at}\n")
+    assert work.track("many").exit_code == 0
+    work.save("many")
+    clone = cloned(work, tmp_path / "clone")
+    for at in range(120):
+        lose(work, f"many {at}\n")
+    asked: list[tuple[str, ...]] = []
+    real = git.log
+
+    def log(project: Project, *args: str) -> Any:
+        asked.append(args)
+        return real(project, *args)
+
+    monkeypatch.setattr(git, "log", log)
+    done = clone.pull("many")
+    assert len(asked) < 5  # git is asked for the commit once, not for each file
+    assert len(done.missing) == 120
+    assert len(done.errors) == history.MOST_TOLD + 1
+    assert "20 more files" in done.errors[-1].message
+    shown = clone.mlrepro("pull", "many").stdout
+    assert len(shown.splitlines()) < 10, shown
+
+
+def test_a_listing_that_is_very_large(
+    work: Work, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(listing, "MAX_MEMBERS", 2)
+    for at in range(3):
+        work.write(f"many/{at}", f"many {at}\n")
+    clone = cloned(work, tmp_path / "clone")
+    monkeypatch.chdir(work.root)
+    if not work.lane:  # who makes it trusts it
+        assert work.track("many").exit_code == 0
+        assert work.git("config", listing.LARGE).stdout == "true\n"
+    else:
+        work.git("config", listing.LARGE, "true")
+        assert work.track("many").exit_code == 0
+    assert work.push().exit_code == 0
+    work.save("many")
+    clone.git("pull", "--quiet")
+    monkeypatch.chdir(clone.root)
+    for error in (only(clone.pull("many")), only(clone.push()), only(clone.pull("many"))):
+        assert (error.code, error.path) == ("listing-large", "many")
+        assert "more than 2 files" in error.message
+        assert listing.LARGE in error.hint
+    assert clone.status_of().exit_code == 1
+    assert clone.pull().restored != ()  # the others are brought
+    clone.git("config", listing.LARGE, "yes")
+    assert clone.pull("many").restored == ("many",)
+    assert clone.read("many/2") == b"many 2\n"
+
+
 def test_a_folder_whose_listing_is_nowhere(work: Work, tmp_path: Path) -> None:
     clone = cloned(work, tmp_path / "clone")
-    listing = blob_path(work.store, work.oid("data/set.dvc"))
-    aside = listing.rename(tmp_path / "aside")
+    blob = blob_path(work.store, work.oid("data/set.dvc"))
+    aside = blob.rename(tmp_path / "aside")
     done = clone.pull()
     assert [gap.path for gap in done.missing] == ["data/set"]
     assert set(done.restored) == {"data/x.csv", "m/w.bin"}
-    aside.rename(listing)
+    aside.rename(blob)
     assert clone.pull().restored == ("data/set",)
 
 

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+import hostile
 from building import blob_path
 from working import Work, cloned, codes, made, oid_of, snapshot
 
@@ -139,6 +140,22 @@ def test_a_blob_of_the_wrong_size_is_not_stored(work: Work) -> None:
     blob.chmod(0o644)
     blob.write_bytes(b"")
     assert not work.status_of().restorable
+
+
+def test_an_unsafe_listing_is_named_and_the_others_are_judged(work: Work) -> None:
+    hostile.listing(work, ["../../x"])
+    work.git("add", "evil.dvc")
+    work.save("evil")
+    result = work.status_of()
+    (error,) = [one for one in result.errors if one.path == "evil"]
+    assert error.code == "pointer-invalid" and "holds '..'" in error.message
+    states = {file.path: (file.state, file.stored) for file in result.files}
+    assert states == {
+        "data/x.csv": ("unchanged", True),
+        "data/set": ("unchanged", True),
+        "evil": ("missing", False),
+    }
+    assert not result.restorable
 
 
 def test_head_is_judged_not_the_workspace(work: Work) -> None:

@@ -263,9 +263,11 @@ def test_latin_1_is_compared_with_itself_alone(compare: Compare) -> None:
         (b'id,a\n1,"2\n', "line 2: unexpected end of data"),
         (b'id,a\n1,"x" y\n', "line 2: "),
         (b"id,a\n1,\x00\n", "bytes that are zero"),
+        (b"id,a\n1,2\n2," + b"a" * (3 << 20) + b"\n3,2\n", "line 3 has more than 2 MiB"),
         (b"\xff\xfei\x00d\x00\xd8", "it is not UTF-16"),
         (b"\xff\xfe\x00\x00i\x00\x00\x00", "it is UTF-32"),
     ],
+    ids=lambda value: ascii(value[:40]),
 )
 def test_texts_that_are_no_tables(compare: Compare, text: bytes, words: str) -> None:
     good = "id,a\n1,2\n"

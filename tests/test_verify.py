@@ -152,6 +152,11 @@ def test_a_hostile_listing_is_named(work: Past) -> None:
     result = work.verify()
     assert gaps(result) == [("evil", oid, "bad-pointer")]
     assert result.restorable == 0
+    # The others are mended all the same, from the worktree as well.
+    work.write("evil/x", "here")
+    text = work.read("data/x.csv").decode()
+    lost = work.lose(text, cache=True)
+    assert work.verify(repair=True).repaired == (lost,)
 
 
 def test_pointers_that_cannot_be_read(work: Past) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import errno
 import os
 import stat
-import threading
+from _thread import allocate_lock
 
 from mlrepro.errors import Refused
 
@@ -19,7 +19,7 @@ class Anchor:
     def __init__(self, root: str) -> None:
         """Raises OSError where the root is not a folder."""
         self.root = root.rstrip("/") or "/"
-        self._guard = threading.Lock()
+        self._guard = allocate_lock()
         self._open = {"": os.open(root, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)}
 
     def __enter__(self) -> Anchor:

@@ -4,7 +4,18 @@ from __future__ import annotations
 
 import os
 
-from mlrepro import engine, folder, index, members, outputs, remote, transfer, wording, worktree
+from mlrepro import (
+    digest,
+    engine,
+    folder,
+    index,
+    members,
+    outputs,
+    remote,
+    transfer,
+    wording,
+    worktree,
+)
 from mlrepro.amounts import many
 from mlrepro.dataclass import TYPE_CHECKING, dataclass, field
 from mlrepro.errors import MlreproError, PathError
@@ -24,12 +35,14 @@ if TYPE_CHECKING:
 class Target:
     """A path whose content is to be saved, and the pointer that is to name it.
 
-    ``item``: what its pointer says today, None for a new one.
+    ``item``: what its pointer says today, None for a new one; ``now``: what this very run has found
+    there, which then need not be looked at again.
     """
 
     path: str
     pointer: str
     item: Tracked | None = None
+    now: Data | None = None
 
 
 @dataclass(slots=True)
@@ -71,9 +84,7 @@ def pointer_name(path: str) -> str:
     parent, _, name = path.rpartition("/")
     raw = os.fsencode(name)
     if len(raw) > 251:
-        import hashlib
-
-        mark = hashlib.md5(raw, usedforsecurity=False).hexdigest()[:8]
+        mark = digest.md5(raw)[:8]
         name = raw[:200].decode("utf-8", "ignore") + "-" + mark
     return (parent + "/" if parent else "") + name + ".dvc"
 

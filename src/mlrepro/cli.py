@@ -2,27 +2,30 @@
 
 from __future__ import annotations
 
-import contextlib
 import errno
 import os
 import sys
-from importlib import import_module
 
-from mlrepro import pager, redaction, terminal
+from mlrepro import redaction, terminal
 from mlrepro.call import Call, Flags, parse_plain
 from mlrepro.dataclass import TYPE_CHECKING, replace
 from mlrepro.errors import MlreproError, PathError, Refused, RepositoryError, UsageError
-from mlrepro.outcome import EXIT_BUG, EXIT_INTERRUPTED, Outcome, Show, shower
+from mlrepro.outcome import EXIT_BUG, EXIT_INTERRUPTED, Outcome, shower
 from mlrepro.progress import StreamReporter
 from mlrepro.project import Project, find
 from mlrepro.render import render
 from mlrepro.result import Options, Result, lane_of
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from typing import TextIO
+
+    from mlrepro.outcome import Show
 
 # The code of a Refused that a yes would lift: its message is then asked as a question.
 NEEDS_YES = "needs-yes"
+
+# What a person reads rather than glances at, as git pages its own log and diff.
+_PAGED = frozenset({"config", "diff", "log"})
 
 # What these show is what the files of the repository say, as it stands there.
 _OF_CONTENT = frozenset({"config", "diff", "log"})
@@ -74,20 +77,23 @@ class _Run:
 
     def outcome(self) -> Outcome:
         """Do what the line asks; every way in which that can fail becomes an Outcome."""
-        with terminal.stdout_kept_clear() if self.flags.json else contextlib.nullcontext():
-            try:
-                return self._serve()
-            except MlreproError as error:
-                return self._failure(error, error.exit_code)
-            except KeyboardInterrupt:
-                return self._failure(
-                    MlreproError("Interrupted.", code="interrupted"), EXIT_INTERRUPTED
-                )
-            except OSError as error:
-                expected = _of_the_machine(error)
-                return self._failure(expected, expected.exit_code) if expected else self.bug(error)
-            except (Exception, SystemExit) as error:
-                return self.bug(error)
+        if not self.flags.json:
+            return self._served()
+        with _StdoutKeptClear():
+            return self._served()
+
+    def _served(self) -> Outcome:
+        try:
+            return self._serve()
+        except MlreproError as error:
+            return self._failure(error, error.exit_code)
+        except KeyboardInterrupt:
+            return self._failure(MlreproError("Interrupted.", code="interrupted"), EXIT_INTERRUPTED)
+        except OSError as error:
+            expected = _of_the_machine(error)
+            return self._failure(expected, expected.exit_code) if expected else self.bug(error)
+        except (Exception, SystemExit) as error:
+            return self.bug(error)
 
     def _serve(self) -> Outcome:
         call = parse_plain(self.arguments)
@@ -101,7 +107,7 @@ class _Run:
                 return Outcome(self.command, parsed.exit_code, {"text": parsed.text}, lines=lines)
             call = parsed
         self.command, self.flags = call.verb, call.flags
-        with _standing_in(call.flags.directory):
+        with _StandingIn(call.flags.directory):
             if call.hook:
                 return Outcome("hook", _open_hook_door(list(call.hook)))
             return self._carry_out(call)
@@ -120,12 +126,16 @@ class _Run:
 
     def _run(self, call: Call, options: Options) -> Result:
         """Import the command and call it; where it needs a yes that can be had here, ask for it."""
-        run = import_module(f"mlrepro.commands.{call.module or call.verb}").run
+        name = f"mlrepro.commands.{call.module or call.verb}"
+        __import__(name)
+        run = sys.modules[name].run
         start = _here()
         if call.verb == "init":  # there may be nothing to find yet
             target: Project | str = start
-            with contextlib.suppress(RepositoryError):
+            try:
                 self.show = shower(find(start, os.environ))
+            except RepositoryError:
+                pass
         else:
             target = project = find(start, os.environ)
             self.show = shower(project)
@@ -172,22 +182,48 @@ def _here() -> str:
         ) from None
 
 
-@contextlib.contextmanager
-def _standing_in(directory: str) -> Iterator[None]:
-    """As if started in ``directory``; "" is the current folder. Raises UsageError if it is none."""
-    before = _here()
-    if directory:
+class _StdoutKeptClear:
+    """Sends to stderr whatever anything prints meanwhile, libraries and child programs included."""
+
+    def __enter__(self) -> None:
+        terminal.write(sys.stdout, "")
+        self._stream: TextIO | None = sys.stdout
+        sys.stdout = sys.stderr
+        self._kept = -1
         try:
-            os.chdir(directory)
-        except OSError as error:
-            raise UsageError(
-                f"-C {directory}: {error.strerror}", "name a folder that is there"
-            ) from None
-    try:
-        yield
-    finally:
-        with contextlib.suppress(OSError):
-            os.chdir(before)
+            self._kept = os.dup(1)
+            os.dup2(2, 1)
+        except OSError:
+            pass  # one of them is closed
+
+    def __exit__(self, *_: object) -> None:
+        if self._kept >= 0:
+            os.dup2(self._kept, 1)
+            os.close(self._kept)
+        sys.stdout = self._stream
+
+
+class _StandingIn:
+    """As if started in ``directory``; "" is the current folder. Raises UsageError if it is none."""
+
+    def __init__(self, directory: str) -> None:
+        self._directory = directory
+
+    def __enter__(self) -> None:
+        self._before = _here()
+        if self._directory:
+            try:
+                os.chdir(self._directory)
+            except OSError as error:
+                raise UsageError(
+                    f"-C {self._directory}: {error.strerror}", "name a folder that is there"
+                ) from None
+
+    def __exit__(self, *_: object) -> None:
+        try:
+            os.chdir(self._before)
+        except OSError:
+            pass  # it is gone meanwhile
 
 
 def _of_the_machine(error: OSError) -> MlreproError | None:
@@ -221,13 +257,15 @@ def _coloured(outcome: Outcome) -> list[str]:
         return list(outcome.lines)
     from mlrepro import paint
 
-    return paint.painted(outcome.lines, history=outcome.command in pager.VERBS)
+    return paint.painted(outcome.lines, history=outcome.command in _PAGED)
 
 
 def _write(outcome: Outcome, flags: Flags, text: str) -> OSError | None:
-    paged = outcome.command in pager.VERBS and not (flags.json or outcome.failed)
-    if paged and pager.show(text, flags.directory):
-        return None
+    if outcome.command in _PAGED and not (flags.json or outcome.failed):
+        from mlrepro import pager
+
+        if pager.show(text, flags.directory):
+            return None
     return terminal.write(sys.stdout, text)
 
 

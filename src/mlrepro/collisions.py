@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import os
 import unicodedata
-from typing import TYPE_CHECKING
 
+from mlrepro.dataclass import TYPE_CHECKING
 from mlrepro.durable import discard
 from mlrepro.errors import Refused
 

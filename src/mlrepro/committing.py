@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import re
 import stat
 
 from mlrepro import durable, git, outputs, pointer, process, wording
@@ -162,6 +161,8 @@ def stashed_names(environ: Mapping[str, str]) -> set[str]:
     """
     if environ.get("PRE_COMMIT") != "1":
         return set()
+    import re
+
     names: set[str] = set()
     for path in _patches(environ):
         try:
@@ -191,6 +192,8 @@ def _patches(environ: Mapping[str, str]) -> list[str]:
         environ.get("PREK_HOME") or os.path.join(caches, "prek"),
     ]
     places += [os.path.join(place, "patches") for place in places]
+    import re
+
     pids = ancestor_pids()
     found = []
     for place in places:
@@ -211,8 +214,9 @@ def write_and_stage(project: Project, commit: Commit, saved: Sequence[Saved]) ->
     Where the pointer in the worktree is not the one that is staged (it was edited too, or is gone),
     each gets the new hash and keeps what else it says.
     """
-    alike: list[str] = []
+    alike: dict[str, bytes] = {}
     apart: dict[str, bytes] = {}
+    fresh: dict[str, bytes] = {}
     entries = git.entries(project, commit.index)
     for item in saved:
         name = item.target.pointer
@@ -225,10 +229,11 @@ def write_and_stage(project: Project, commit: Commit, saved: Sequence[Saved]) ->
         if present is None or (staged and outputs.git_oid(present) != staged):
             apart[name] = _restated(project, name, staged, saved) or item.text
         else:
-            alike.append(name)
+            alike[name] = item.text
         if present is not None:
-            durable.write_atomic(path, item.text)
-    git.stage(project, alike, commit.indexes)
+            fresh[path] = item.text
+    durable.write_many(fresh)
+    git.stage(project, alike, commit.indexes, texts=alike)
     if apart:
         _stage_texts(project, apart, commit.indexes)
     return [*alike, *apart]

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import os
 import stat
-from collections.abc import Iterable, Mapping
 
-from mlrepro.dataclass import dataclass, field
+from mlrepro.dataclass import TYPE_CHECKING, dataclass, field
 from mlrepro.durable import discard, free_bytes, hard_link
 from mlrepro.errors import MlreproError, StoreError
 from mlrepro.landing import Landed, Landing, Target
@@ -14,6 +13,9 @@ from mlrepro.parallel import Crew
 from mlrepro.reading import Blob, open_blobs, set_aside
 from mlrepro.result import Reporter
 from mlrepro.store import Store
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping
 
 
 @dataclass

@@ -6,6 +6,7 @@ import os
 
 from mlrepro import durable
 from mlrepro.dataclass import TYPE_CHECKING
+from mlrepro.lock import Lock
 from mlrepro.pointer import is_oid
 
 if TYPE_CHECKING:
@@ -37,7 +38,7 @@ def _change(project: Project, more: set[str], fewer: set[str]) -> None:
     if not more and (not fewer or not os.path.exists(_file(project))):
         return
     os.makedirs(os.path.dirname(_file(project)), exist_ok=True)
-    with durable.Lock(_file(project) + ".lock"):
+    with Lock(_file(project) + ".lock"):
         before = set(owed(project))
         after = (before | more) - fewer
         if after != before:

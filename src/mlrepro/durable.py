@@ -1,4 +1,4 @@
-"""What has to outlast a power cut: writes, flushes, names taken or swapped, and locks."""
+"""What has to outlast a power cut: writes, flushes, and names taken or swapped."""
 
 from __future__ import annotations
 
@@ -7,22 +7,19 @@ import fcntl
 import os
 import stat
 import sys
-import time
 
-from mlrepro.errors import PathError, RepositoryError
-from mlrepro.kernel import NOT_SUPPORTED, rename_noreplace, syncfs
+from mlrepro.errors import PathError
+from mlrepro.kernel import NOT_SUPPORTED, is_at_hand, rename_noreplace, syncfs
 
 # On the hook's no-change path: nothing but builtin modules at the top.
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Iterable, Mapping, Sequence
 
 TEMP_PREFIX = ".mlrepro-"  # begins the name of every temporary file made outside a staging folder
 FEW = 8  # up to so many files or folders are flushed one by one; more, by one syncfs
 _NO_LINKS = (*NOT_SUPPORTED, errno.EPERM, errno.EMLINK, errno.EXDEV)
-_NO_LOCKS = (*NOT_SUPPORTED, errno.ENOLCK, errno.EBADF)  # EBADF: NFS, not open for writing
-PATIENCE = 60.0  # seconds for what takes milliseconds: its holder was stopped in there
 _swept: set[str] = set()  # folders in which this process has cleared away what dead ones left
 
 
@@ -34,6 +31,46 @@ def write_atomic(path: str, data: bytes, *, mode: int | None = None, durable: bo
     Raises PathError where ``path`` is a symlink or anything else that is not a plain file, and
     OSError as the file system gives it; the old file is then as it was.
     """
+    temp, target, _ = _written_beside(path, data, mode, durable)
+    _take_over(temp, target, path)
+    if durable:
+        sync_dirs([os.path.dirname(target)])
+
+
+def write_many(files: Mapping[str, bytes]) -> None:
+    """The same for many files, whose bytes are flushed together, and so are their names.
+
+    None is renamed before all are on the disk; a kill between two renames leaves each file the old
+    one or the new one. Raises as ``write_atomic``.
+    """
+    if len(files) <= FEW:
+        for path, data in files.items():
+            write_atomic(path, data)
+        return
+    waiting: dict[str, tuple[str, str]] = {}
+    temps: dict[int, list[str]] = {}  # by device: a flush is one file system's
+    folders: dict[int, set[str]] = {}
+    try:
+        for path, data in files.items():
+            temp, target, device = _written_beside(path, data, None, False)
+            waiting[path] = temp, target
+            temps.setdefault(device, []).append(temp)
+            folders.setdefault(device, set()).add(target[: target.rindex("/")])
+        for names in temps.values():
+            sync_files(names)
+        for path in files:
+            _take_over(*waiting.pop(path), path)
+    finally:
+        for temp, _ in waiting.values():
+            discard(temp)
+    for there in folders.values():
+        sync_dirs(there)
+
+
+def _written_beside(
+    path: str, data: bytes, mode: int | None, durable: bool
+) -> tuple[str, str, int]:
+    """A temporary file with the new content beside ``path``: it, where it goes, its device."""
     folder, name = os.path.split(os.path.abspath(path))
     bits = mode
     try:
@@ -51,7 +88,7 @@ def write_atomic(path: str, data: bytes, *, mode: int | None = None, durable: bo
         if bits is None:
             bits = stat.S_IMODE(old.st_mode)
     _sweep(folder)
-    temp = os.path.join(folder, f"{TEMP_PREFIX}w-{os.getpid()}-{os.urandom(4).hex()}")
+    temp = f"{folder}/{TEMP_PREFIX}w-{os.getpid()}-{os.urandom(4).hex()}"
     flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
     fd = os.open(temp, flags, 0o666 if bits is None else bits & 0o777)
     try:
@@ -62,16 +99,29 @@ def write_atomic(path: str, data: bytes, *, mode: int | None = None, durable: bo
             write_all(fd, data)
             if durable:
                 flush(fd)
+            device = os.fstat(fd).st_dev
         finally:
             os.close(fd)
-        os.rename(temp, os.path.join(folder, name))
     except BaseException as error:
-        discard(temp)
-        if isinstance(error, OSError) and (not error.filename or error.filename == temp):
-            error.filename = path
+        _give_up(temp, path, error)
         raise
-    if durable:
-        sync_dirs([folder])
+    return temp, f"{folder}/{name}", device
+
+
+def _take_over(temp: str, target: str, path: str) -> None:
+    """Give a temporary file the name that it was written for."""
+    try:
+        os.rename(temp, target)
+    except BaseException as error:
+        _give_up(temp, path, error)
+        raise
+
+
+def _give_up(temp: str, path: str, error: BaseException) -> None:
+    """Remove a temporary file, and have the error name the file that it was for."""
+    discard(temp)
+    if isinstance(error, OSError) and (not error.filename or error.filename == temp):
+        error.filename = path
 
 
 def _sweep(folder: str) -> None:
@@ -192,10 +242,13 @@ def sync_dirs(folders: Iterable[str]) -> None:
 def take_name(temp: str, name: str, *, dir_fd: int | None = None) -> None:
     """Give ``temp`` the final name ``name`` (in ``dir_fd``) unless that name is taken.
 
-    Raises FileExistsError where it is, and leaves ``temp`` as it was. A kill between the two steps
-    leaves two names of one right file. Where there are neither hard links nor a rename that does
-    not replace, the last resort looks first; callers for whom that matters hold a Lock.
+    Raises FileExistsError where it is, and leaves ``temp`` as it was. With a link, a kill between
+    the two steps leaves two names of one right file. Where there are neither hard links nor a
+    rename that does not replace, the last resort looks first; callers for whom that matters hold a
+    Lock.
     """
+    if is_at_hand() and rename_noreplace(temp, name, new_dir=dir_fd):
+        return  # one step in place of two, where many are taken
     try:
         os.link(temp, name, dst_dir_fd=dir_fd, follow_symlinks=False)
     except OSError as error:
@@ -280,86 +333,3 @@ def _make_folder(path: str) -> None:
         if error.errno in (errno.ENOTEMPTY, errno.EEXIST, errno.ENOTDIR):
             raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST), path) from None
         raise
-
-
-class Lock:
-    """A lock that ends with its holder: flock on an open file, which the kernel lets go of.
-
-    ``wait`` is how many seconds to wait for it, below 0 for ever; BlockingIOError when the time is
-    up. None is for what is only ever held for moments: then RepositoryError says that its holder
-    seems to be stopped. ``real`` is False where the file system has no locks at all: work then goes
-    on without, and rests on names that are never replaced.
-    """
-
-    __slots__ = ("_brief", "_fd", "path", "real", "wait")
-
-    def __init__(self, path: str, wait: float | None = None) -> None:
-        self.path = path
-        self.wait = PATIENCE if wait is None else wait
-        self._brief = wait is None
-        self.real = False
-        self._fd = -1
-
-    def __enter__(self) -> Lock:
-        until = time.monotonic() + self.wait
-        while True:
-            fd = self._open()
-            try:
-                self.real = self._take(fd, until)
-                named = _same_file(fd, self.path)
-            except BaseException:
-                os.close(fd)
-                raise
-            if named:
-                self._fd = fd
-                return self
-            os.close(fd)  # its holder removed it while we waited: that lock locks nothing
-
-    def __exit__(self, *_: object) -> None:
-        if self._fd >= 0:
-            os.close(self._fd)
-            self._fd = -1
-
-    def _open(self) -> int:
-        flags = os.O_NOFOLLOW | os.O_CLOEXEC
-        try:
-            return os.open(self.path, flags | os.O_RDWR | os.O_CREAT, 0o666)
-        except PermissionError:  # another user's, in a store that is shared: flock can do with less
-            return os.open(self.path, flags | os.O_RDONLY)
-
-    def _take(self, fd: int, until: float) -> bool:
-        for call in (fcntl.flock, fcntl.lockf):
-            pause = 0.005
-            while True:
-                try:
-                    call(fd, fcntl.LOCK_EX | (0 if self.wait < 0 else fcntl.LOCK_NB))
-                    return True
-                except OSError as error:
-                    if error.errno in _NO_LOCKS:
-                        break
-                    if error.errno not in (errno.EAGAIN, errno.EACCES):
-                        raise
-                    if time.monotonic() >= until:
-                        raise self._timed_out(error) from None
-                time.sleep(pause)
-                pause = min(pause * 2, 0.1)
-        return False
-
-    def _timed_out(self, error: OSError) -> Exception:
-        if not self._brief:
-            return BlockingIOError(error.errno, error.strerror, self.path)
-        return RepositoryError(
-            f"Another mlrepro has held {self.path} for {self.wait:.0f} seconds: is it stopped?",
-            "let that process go on (kill -CONT), or end it; then run this again",
-            code="locked",
-            path=self.path,
-        )
-
-
-def _same_file(fd: int, path: str) -> bool:
-    try:
-        there = os.lstat(path)
-    except FileNotFoundError:
-        return False
-    here = os.fstat(fd)
-    return (here.st_ino, here.st_dev) == (there.st_ino, there.st_dev)

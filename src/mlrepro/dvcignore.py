@@ -23,6 +23,11 @@ def left_out(project: Project, path: str, found: folder.Walk) -> set[str]:
     return {name[len(path) + 1 :] for name in _left_out(project, path, names, found.rules)}
 
 
+def has_rules(project: Project, path: str) -> bool:
+    """Whether any ``.dvcignore`` has a say in the folder that ``path`` lies in."""
+    return bool(folder.rules_above(project.root, path))
+
+
 def is_left_out(project: Project, path: str) -> bool:
     """Whether ``.dvcignore`` leaves out the file ``path``, so that DVC refuses to track it."""
     rules = folder.rules_above(project.root, path)

@@ -2,21 +2,37 @@
 
 from __future__ import annotations
 
+import itertools
 import os
-from collections.abc import Callable, Mapping, Sequence
 
 from mlrepro.copying import CopyReport, copy_blobs
-from mlrepro.dataclass import dataclass, field
+from mlrepro.dataclass import TYPE_CHECKING, dataclass, field
 from mlrepro.durable import discard, flush, free_bytes, hard_link
 from mlrepro.errors import MlreproError, StoreError
-from mlrepro.hashing import HashReport, hash_files, in_turn, read_stable, sizes, watch
+from mlrepro.hashing import (
+    HashReport,
+    hash_files,
+    in_turn,
+    packed,
+    read_stable,
+    sizes,
+    small,
+    total,
+    unpacked,
+    watch,
+)
 from mlrepro.kernel import reflink
 from mlrepro.landing import Landed, Landing, Target
 from mlrepro.parallel import Crew
 from mlrepro.reading import is_right, set_aside, verify_blob
 from mlrepro.result import Reporter
+from mlrepro.shares import share_out
+from mlrepro.smallfiles import Take
 from mlrepro.store import Store, store_error
 from mlrepro.streaming import SMALL, Sink, md5_of, nothing, read_whole, stream
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping, Sequence
 
 __all__ = [
     "CopyReport", "HashReport", "SaveReport", "Saved",
@@ -86,9 +102,9 @@ def save_files(
     reporter = reporter or Reporter()
     with _open(cache, store, check_existing) as landing:
         saver = _Saver(paths, landing, Crew(jobs), reporter, digest_known or {})
-        reporter.begin("save", sum(saver.sizes))
+        reporter.begin("save", total(saver.sizes))
         try:
-            saver.crew.each(saver.crew.one_by_one(saver.save), in_turn(saver.sizes))
+            saver.run()
             landing.land()
         finally:
             reporter.end()
@@ -176,14 +192,14 @@ class _Saver:
         Raises StoreError where it certainly does not: a blob of a size that the store has no blob
         of cannot be there already.
         """
-        total, tight = sum(self.sizes), False
+        tight = False
         for target in self.landing.targets:
             free = free_bytes(target.store.root)
-            if target.shares or total <= free:
+            if target.shares or total(self.sizes) <= free:
                 continue
             tight = True
             there = set(target.store.list_oids().values())
-            needed = sum(set(self.sizes) - there)
+            needed = total([*(set(self.sizes) - there)])
             if needed > free:
                 raise StoreError(
                     f"The folder {target.store.root} has {free} bytes free; "
@@ -193,6 +209,48 @@ class _Saver:
                     path=target.store.root,
                 )
         return tight
+
+    def run(self) -> None:
+        """Save all: many small ones in several processes, the others in several threads."""
+        take = Take(self.paths, self.landing, itertools.count())
+
+        def work(share: int, at: int) -> tuple[object, ...] | None:
+            read = take(share, at)
+            return (read[0], packed(read[1]), *read[2:]) if read else None
+
+        def took(at: int, read: tuple[str, tuple[int, ...], int, tuple[str | None, ...]]) -> None:
+            self._took(at, read[0], unpacked(read[1]), *read[2:])
+
+        def save(at: int) -> None:
+            read = take(0, at) if at in quick else None
+            if read is not None:
+                self._took(at, *read)
+            else:
+                self.save(at)
+
+        quick = dict.fromkeys(small(self.sizes))
+        left = share_out(list(quick), self.crew.jobs, work, took)
+        rest = [at for at in range(len(self.paths)) if self.saved[at] is None]
+        if len(left) < len(quick):
+            quick.clear()
+        self.crew.each(self.crew.one_by_one(save), in_turn(self.sizes, rest))
+
+    def _took(
+        self, at: int, oid: str, about: os.stat_result, began_ns: int, temps: tuple[str | None, ...]
+    ) -> None:
+        """Add what was read, and written to temporary files, to the landing."""
+        size, own = about.st_size, [temp for temp in temps if temp]
+        new = self.landing.claim(oid)
+        if new:
+            shared = tuple(temp or temps[0] for temp in temps)
+            self.landing.add(Landed(oid, size, shared))
+        else:
+            for temp in own:
+                discard(temp)
+        self.reporter.advance(size)
+        self.saved[at] = Saved(
+            self.paths[at], oid, size, about, began_ns, new, size * len(own) if new else 0
+        )
 
     def save(self, at: int) -> None:
         """Save one file; what is wrong with the file itself stops only this one."""

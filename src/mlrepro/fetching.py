@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import os
 
-from mlrepro import engine, remote, transfer
+from mlrepro import engine, remote, room, transfer
 from mlrepro.dataclass import TYPE_CHECKING
 from mlrepro.errors import StoreError
+from mlrepro.presence import Presence
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -15,7 +16,11 @@ if TYPE_CHECKING:
     from mlrepro.project import Project
     from mlrepro.remote import Remote
     from mlrepro.result import Options
+    from mlrepro.store import Store
     from mlrepro.transfer import Need
+
+
+_IN_PLACE, _ELSEWHERE, _NOWHERE = "in place", "elsewhere", "nowhere"
 
 
 def gather(
@@ -56,6 +61,8 @@ def fetch(
 ) -> list[Need]:
     """Bring every blob that is needed within reach; returns those that are nowhere.
 
+    Raises StoreError ``disk-full`` where a download would certainly not find room.
+
     Why a network store could not be asked is added to ``errors``; what the cache has is served.
     From a store on another disk, or from a network store, they come into the cache, checked as they
     arrive. A store beside the cache is read by what puts them in place, and the cache gets a link
@@ -76,15 +83,14 @@ def fetch(
     blobs, lost = transfer.expand(needs, [cache, store])
     missing, to_copy = list(lost), []
     to_cache = to_cache or os.stat(store.root).st_dev != os.stat(cache.root).st_dev
+    here, there = Presence(cache, len(blobs)), Presence(store, len(blobs))
     for need in blobs:
-        if cache.has(need.oid, need.size):
+        if here.has(need.oid, need.size):
             continue
-        found = store.find(need.oid, need.size)
-        if found is None and store.stat(need.oid) is None:
+        place = _placed(there, store, need)
+        if place == _NOWHERE:
             missing.append(need)
-        elif to_cache or found is None or need.oid.endswith(".dir"):
-            to_copy.append(need)  # not a file at all: it is set aside, and told to be missing
-        elif found[0] != store.path(need.oid):
+        elif to_cache or place == _ELSEWHERE or need.oid.endswith(".dir"):
             to_copy.append(need)
     if to_copy:
         report = engine.copy_blobs(
@@ -97,14 +103,27 @@ def fetch(
     return missing
 
 
+def _placed(there: Presence, store: Store, need: Need) -> str:
+    """Where the store has a blob: where DVC 3 puts it, elsewhere or not as a file, or nowhere."""
+    if need.size is None and there.is_in_place(need.oid):
+        return _IN_PLACE
+    found = store.find(need.oid, need.size)
+    if found is not None:
+        return _IN_PLACE if found[0] == store.path(need.oid) else _ELSEWHERE
+    # Not a file at all: it is set aside when it is to be copied, and told to be missing.
+    return _NOWHERE if store.stat(need.oid) is None else _ELSEWHERE
+
+
 def _download(
     project: Project, target: Remote, needs: Sequence[Need], options: Options
 ) -> list[MlreproError]:
     errors = transfer.fetch_listings(project, target, needs, options)
     blobs, _ = transfer.expand(needs, [target.cache])
-    wanted = [(need.oid, need.size) for need in blobs if not target.cache.has(need.oid, need.size)]
-    if not wanted:
+    lacking = [need for need in blobs if not target.cache.has(need.oid, need.size)]
+    if not lacking:
         return errors
+    room.require(project, target, needs, lacking, options)
+    wanted = [(need.oid, need.size) for need in lacking]
     try:
         return errors + transfer.get(project, target, wanted, options)
     except StoreError as error:

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
-from mlrepro.dataclass import dataclass
+from mlrepro.dataclass import TYPE_CHECKING, dataclass
 from mlrepro.errors import MlreproError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 
 @dataclass(frozen=True, slots=True)

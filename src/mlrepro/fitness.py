@@ -27,6 +27,8 @@ def existing(project: Project, name: str, record: Record) -> Tracked | None:
         ([entry.pointer] if entry is not None else []) + [capture.pointer_name(name)]
     )
     for candidate in candidates:
+        if not os.path.lexists(project.absolute(candidate)):
+            continue
         listing = outputs.in_worktree(project, [candidate])
         for item in listing.outs:
             if item.path == name:
@@ -63,9 +65,46 @@ def check_name(name: str) -> None:
         )
 
 
-def check_kind(project: Project, name: str, item: Tracked | None) -> None:
+class Surroundings:
+    """The folders that paths to be tracked lie in: each is looked at once."""
+
+    def __init__(self, project: Project, record: Record) -> None:
+        self._project = project
+        self._record = record
+        self._tracked: dict[str, bool] = {}
+        self._links: dict[str, str] = {}
+        self._rules: dict[str, bool] = {}
+
+    def link(self, name: str) -> str:
+        """The first folder on the way to ``name`` that is a symbolic link, or ""."""
+        folder = os.path.dirname(name)
+        if folder not in self._links:
+            self._links[folder] = worktree.linked_parent(self._project, name)
+        return self._links[folder]
+
+    def tracked(self, name: str) -> str:
+        """The nearest folder above ``name`` that is tracked, or "". Raises PointerError."""
+        folder = os.path.dirname(name)
+        while folder:
+            if folder not in self._tracked:
+                found = existing(self._project, folder, self._record)
+                self._tracked[folder] = found is not None
+            if self._tracked[folder]:
+                return folder
+            folder = os.path.dirname(folder)
+        return ""
+
+    def leaves_out(self, name: str) -> bool:
+        """Whether ``.dvcignore`` leaves out the file ``name``."""
+        folder = os.path.dirname(name)
+        if folder not in self._rules:
+            self._rules[folder] = dvcignore.has_rules(self._project, name)
+        return self._rules[folder] and dvcignore.is_left_out(self._project, name)
+
+
+def check_kind(project: Project, name: str, item: Tracked | None, around: Surroundings) -> None:
     """Raise PathError unless a real file or folder is there; ``item``: what is known of it."""
-    link = worktree.linked_parent(project, name)
+    link = around.link(name)
     path = project.absolute(name)
     if link or os.path.islink(path):
         leads = os.path.realpath(path)
@@ -105,16 +144,14 @@ def holds(project: Project, name: str, inner: str) -> PathError:
     )
 
 
-def check_free(project: Project, name: str, record: Record) -> None:
+def check_free(project: Project, name: str, around: Surroundings) -> None:
     """Refuse what lies in a tracked folder, and a folder in which something is tracked."""
-    parent = os.path.dirname(name)
-    while parent:
-        if existing(project, parent, record) is not None:
-            raise inside(project, name, parent)
-        parent = os.path.dirname(parent)
+    above = around.tracked(name)
+    if above:
+        raise inside(project, name, above)
     path = project.absolute(name)
     if not os.path.isdir(path):
-        if dvcignore.is_left_out(project, name):
+        if around.leaves_out(name):
             raise PathError(
                 f"{name} is left out by a .dvcignore file.",
                 "change the rule in .dvcignore",

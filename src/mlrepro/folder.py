@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-from array import array
 from bisect import bisect_left
 from zlib import crc32
 
@@ -15,6 +14,7 @@ from mlrepro.index import COARSE_NS, TICK_NS, WHOLE_NS, is_racy
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from array import array
     from collections.abc import Iterator
 
 MAGIC = b"mlrepro tree 3\n"
@@ -36,7 +36,7 @@ class Walk:
 
     def __init__(self) -> None:
         self.names: list[str] = []
-        self.numbers = array("q")
+        self.numbers = packed([])
         self.odd: list[str] = []
         self.hollow: list[str] = []
         self.nested: list[str] = []
@@ -75,10 +75,19 @@ def walk(root: str, path: str, *, stats: bool = True) -> Walk:
 
 def packed(numbers: list[int]) -> array[int]:
     """The numbers of files as a tree keeps them."""
+    from array import array  # two milliseconds, since it loads `collections`
+
     try:
         return array("q", numbers)
     except OverflowError:  # inodes above 2**63: some network file systems
         return array("q", [_signed(number) for number in numbers])
+
+
+def unpacked(data: bytes) -> array[int]:
+    """The numbers of files, of their bytes."""
+    numbers = packed([])
+    numbers.frombytes(data)
+    return numbers
 
 
 def rules_above(root: str, path: str) -> bytes:
@@ -166,6 +175,8 @@ def _list(folder: str, prefix: str, found: Walk) -> tuple[list[str], list[int], 
     finally:
         os.close(here)
     files.sort()
+    if prefix and not files and not below:
+        found.hollow.append(prefix[:-1])
     found.nested += [prefix + name for name in sorted(nested)]
     found.odd += [prefix + name for name in sorted(odd)]
     return files, [], below
@@ -250,6 +261,8 @@ class Tree:
 
     def unchanged(self, found: Walk) -> dict[str, str]:
         """The files of ``found`` that are proven to be as they were hashed, with their hashes."""
+        if self.names == found.names:
+            return self._unchanged_in_place(found)
         before = zip(self.names, _rows(self.numbers), range(len(self.names)), strict=True)
         was = {name: (row, at * 32) for name, row, at in before}
         oids, old = self.oids.hex(), self.began_ns - COARSE_NS
@@ -262,6 +275,18 @@ class Tree:
             if (mtime < old and ctime < old) or not is_racy(mtime, ctime, self.began_ns):
                 same[name] = oids[at : at + 32]
         return same
+
+    def _unchanged_in_place(self, found: Walk) -> dict[str, str]:
+        """The same where no file came or went: nothing is looked up."""
+        oids, began = self.oids.hex(), self.began_ns
+        old, ats = began - COARSE_NS, range(0, len(oids), 32)
+        rows = zip(found.names, _rows(found.numbers), _rows(self.numbers), ats, strict=True)
+        return {
+            name: oids[at : at + 32]
+            for name, row, was, at in rows
+            if row == was
+            and ((row[1] < old and row[2] < old) or not is_racy(row[1], row[2], began))
+        }
 
 
 def _rows(numbers: array[int]) -> Iterator[tuple[int, ...]]:

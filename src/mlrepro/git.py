@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import functools
 import os
 
 from mlrepro import gitindex, gitlock, loose, process
@@ -10,7 +9,7 @@ from mlrepro.dataclass import TYPE_CHECKING, dataclass
 from mlrepro.errors import MlreproError, ProcessError, UsageError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Sequence
+    from collections.abc import Iterable, Iterator, Mapping, Sequence
 
     from mlrepro.project import Project
 
@@ -19,6 +18,10 @@ LITERAL = {"GIT_LITERAL_PATHSPECS": "1", "LC_ALL": "C", "GIT_OPTIONAL_LOCKS": "0
 QUIET = "MLREPRO_NO_HOOKS"  # set while we run git ourselves and do what the hooks would
 NULL_OID = "0" * 40
 _FEW = 64  # objects that are looked for as files before git is asked for them
+_MANY = 64  # files are staged by way of a pack
+# For each object git takes and gives back a quarter of a MiB; by default glibc (mallopt(3)) hands
+# that to the kernel and fetches it anew every time: most of what a pack of small ones costs.
+_KEEP_MEMORY = {"MALLOC_TRIM_THRESHOLD_": str(1 << 26)}
 
 
 @dataclass(frozen=True, slots=True)
@@ -247,23 +250,48 @@ def staged_against(
     ]
 
 
-def stage(project: Project, names: Iterable[str], indexes: Sequence[str] = ("",)) -> None:
+def stage(
+    project: Project,
+    names: Iterable[str],
+    indexes: Sequence[str] = ("",),
+    *,
+    texts: Mapping[str, bytes] | None = None,
+) -> None:
     """Stage these files of the worktree, in each of the index files named ("": git's own).
 
-    Another git that changes the index just now is waited for. Raises RepositoryError (``locked``)
-    where it does not come to an end.
+    ``texts``: what the small ones among them hold, where that is known. Another git that changes
+    the index just now is waited for. Raises RepositoryError (``locked``) where it does not come to
+    an end.
     """
-    listing = joined(names)
+    wanted = list(names)
+    listing = joined(wanted)
     if not listing:
         return
+    if texts is not None and len(texts) >= _MANY:
+        _pack(project, texts.values())
+    asked = ("update-index", "--add", "--remove", "-z", "--stdin")
     for index in indexes:
-        gitlock.patiently(
-            functools.partial(
-                run, project, "update-index", "--add", "--remove", "-z", "--stdin",
-                input=listing, index=index,
-            ),
-            (index or os.path.join(project.git_dir, "index")) + ".lock",
-        )  # fmt: skip
+
+        def change(index: str = index) -> object:
+            return run(project, *asked, input=listing, index=index)
+
+        own = index or os.path.join(project.git_dir, "index")
+        gitlock.patiently(change, own + ".lock")
+
+
+def _pack(project: Project, texts: Iterable[bytes]) -> None:
+    """Put the contents of files into git's objects as one pack, where ``update-index`` finds them.
+
+    By itself that would make a file for each. What its filters or line-end rules change it still
+    writes, beside what is then of no use in the pack.
+    """
+    parts = [b"blob\ndata %d\n%s\n" % (len(text), text) for text in texts]
+    process.run(
+        ["git", "-c", "fastimport.unpackLimit=1", "fast-import", "--quiet", "--depth=0"],
+        cwd=project.root,
+        input=b"".join(parts),
+        env={**LITERAL, **_KEEP_MEMORY},
+    )
 
 
 def is_as_staged(project: Project, name: str) -> bool:
@@ -283,14 +311,9 @@ def listed(project: Project, names: Sequence[str]) -> set[str]:
     """Which of these paths git tracks; a folder counts where git tracks any file in it."""
     if not names:
         return set()
-    found = paths(run(project, "ls-files", "-z", "--", *names))
-    inside = set(found)
-    for name in found:
-        parent = name.rpartition("/")[0]
-        while parent:
-            inside.add(parent)
-            parent = parent.rpartition("/")[0]
-    return {name for name in names if name in inside}
+    held = entries(project)
+    raw = {name: os.fsencode(name) for name in names}
+    return {name for name in names if held.find(raw[name]) >= 0 or held.within(raw[name])}
 
 
 def untracked(project: Project, *patterns: str) -> list[str]:

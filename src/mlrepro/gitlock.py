@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shlex
 import time
 
 from mlrepro.dataclass import TYPE_CHECKING
@@ -34,10 +33,12 @@ def patiently(change: Callable[[], object], lock: str) -> None:
 
 
 def _held(lock: str) -> RepositoryError:
+    from shlex import quote  # only on the way to a message
+
     return RepositoryError(
         f"Git's index is locked by {lock}: the data is saved and its pointers are written, "
         "but they are not staged.",
-        f"when no git runs here any more: rm -f {shlex.quote(lock)}; then run this again",
+        f"when no git runs here any more: rm -f {quote(lock)}; then run this again",
         code="locked",
         path=lock,
     )

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 
 from mlrepro import folder
+from mlrepro.index import now_ns
 
 # On the hook's no-change path. Nearly all of the time goes into asking the file system for each
 # file's times, which Python's threads cannot do side by side: the calls are too short. So this
@@ -19,31 +20,77 @@ WORTH_A_FORK = 4000  # files
 _FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 
 
-def is_same(root: str, tree: folder.Tree) -> bool:
+def is_folder_same(root: str, state_dir: str, path: str, oid: str, *, keep: bool = False) -> bool:
+    """Whether the folder ``path`` is proven to be as it was when its listing's hash was ``oid``.
+
+    ``keep``: what was seen of one that is not is kept in mind, see ``taken``.
+    """
+    if keep and (root, path) in _seen:
+        return False  # as it was found a moment ago
+    tree = folder.load(state_dir, path)
+    if tree is None or oid not in (tree.oid, tree.alias):
+        return False
+    try:
+        return is_same(root, tree, keep=keep)
+    except OSError:
+        return False
+
+
+def is_same(root: str, tree: folder.Tree, *, keep: bool = False) -> bool:
     """Whether every file of the folder is proven to be as it was hashed, and none came or went.
 
     Raises OSError where a part cannot be read.
     """
-    if not tree.is_listed_as(folder.walk(root, tree.path, stats=False)):
+    began = now_ns()
+    found = folder.walk(root, tree.path, stats=False)
+    if not tree.is_listed_as(found):
         return False
     here = os.open(f"{root}/{tree.path}", _FOLDER)
     try:
-        return _all_agree(here, tree) and not tree.racy(tree.numbers)
+        numbers = _numbers_now(here, tree)
     finally:
         os.close(here)
+    if numbers == tree.numbers and not tree.racy(numbers):
+        return True
+    if keep and numbers is not None:
+        found.numbers = numbers
+        _seen[root, tree.path] = found, began
+    return False
 
 
-def _all_agree(here: int, tree: folder.Tree) -> bool:
-    """Whether the numbers of all files are those of the tree; a part for each process."""
+_seen: dict[tuple[str, str], tuple[folder.Walk, int]] = {}
+
+
+def taken(root: str, path: str) -> tuple[folder.Walk, int] | None:
+    """What was seen of a folder that is not the same, and when looking began; told once.
+
+    So that a commit, which asks whether a folder is the same, and then in what it is not, looks at
+    it once.
+    """
+    return _seen.pop((root, path), None)
+
+
+def forget() -> None:
+    """Keep nothing in mind beyond the end of a commit."""
+    _seen.clear()
+
+
+def _numbers_now(here: int, tree: folder.Tree) -> array[int] | None:
+    """The numbers of all files, a part looked at by each process; None where one came to grief."""
     count = len(tree.names)
     parts = max(1, min(MOST, _cores(), count // WORTH_A_FORK))
     slices = [slice(count * part // parts, count * (part + 1) // parts) for part in range(parts)]
     children = [_forked(here, tree, part) for part in slices[1:]]
+    told: list[bytes | None] = []
     try:
-        same = _agree(here, tree, slices[0])
+        numbers = _look(here, tree, slices[0])
     finally:
-        ends = [os.waitpid(child, 0)[1] for child in children]
-    return same and not any(ends)
+        told += [_ended(*child) for child in children]
+    for part, theirs in zip(slices[1:], told, strict=True):
+        if theirs is None:
+            return None
+        numbers += folder.unpacked(theirs) if theirs else _known(tree, part)
+    return numbers if len(numbers) == len(tree.numbers) else None
 
 
 def _cores() -> int:
@@ -53,24 +100,50 @@ def _cores() -> int:
         return os.cpu_count() or 1
 
 
-def _forked(here: int, tree: folder.Tree, part: slice) -> int:
-    """Start a process that ends with 0 where this part agrees; returns its id."""
+def _forked(here: int, tree: folder.Tree, part: slice) -> tuple[int, int]:
+    """Start a process that looks at this part; returns its id, and where it tells of it.
+
+    It ends with 0 where all is as it was, and with 3 once it has told what there is instead.
+    """
+    ours, theirs = os.pipe()
     child = os.fork()
     if child == 0:
         code = 1
         try:
-            code = 0 if _agree(here, tree, part) else 1
+            numbers = _look(here, tree, part)
+            same = numbers == _known(tree, part)
+            view = memoryview(b"" if same else numbers.tobytes())
+            while view:
+                view = view[os.write(theirs, view) :]
+            code = 0 if same else 3
         finally:
             os._exit(code)  # whatever happened: what follows is the other process's to do
-    return child
+    os.close(theirs)
+    return child, ours
 
 
-def _agree(here: int, tree: folder.Tree, part: slice) -> bool:
-    """Whether these files have the size, times, inode and device that they were hashed with."""
+def _ended(child: int, told: int) -> bytes | None:
+    """What the process told: nothing where all was the same; None where it came to grief."""
+    data = b""
+    try:
+        while more := os.read(told, 1 << 20):
+            data += more
+    finally:
+        os.close(told)
+        code = os.waitpid(child, 0)[1]
+    return data if (os.WIFEXITED(code) and os.WEXITSTATUS(code) == (3 if data else 0)) else None
+
+
+def _look(here: int, tree: folder.Tree, part: slice) -> array[int]:
+    """The size, times, inode and device that these files have now."""
     numbers: list[int] = []
     look = os.stat
     for name in tree.names[part]:
         now = look(name, dir_fd=here, follow_symlinks=False)
         numbers += (now.st_size, now.st_mtime_ns, now.st_ctime_ns, now.st_ino, now.st_dev)
-    known: array[int] = tree.numbers[part.start * folder.NUMBERS : part.stop * folder.NUMBERS]
-    return folder.packed(numbers) == known
+    return folder.packed(numbers)
+
+
+def _known(tree: folder.Tree, part: slice) -> array[int]:
+    """The same as they were when they were hashed."""
+    return tree.numbers[part.start * folder.NUMBERS : part.stop * folder.NUMBERS]

@@ -12,6 +12,7 @@ from mlrepro.errors import FileChanging, MlreproError, PathError
 from mlrepro.kernel import has_writer
 from mlrepro.parallel import Crew
 from mlrepro.result import Reporter
+from mlrepro.shares import share_out
 from mlrepro.store import store_error
 from mlrepro.streaming import SMALL, Moved, md5_of, read_whole, stream
 
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
 
     Outcome = TypeVar("Outcome")
 
+_READ = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
 _TINY = 1 << 14  # bytes
 _TRIES = 5
 _PAUSE = 0.05  # seconds before the second try, doubled each time
@@ -84,38 +86,97 @@ def hash_files(
             reporter.advance(about.st_size)
         found[at] = Hashed(path, oid, about.st_size, about, began_ns)
 
-    reporter.begin("hash", sum(sizes(paths)))
+    def hash_small(_: int, at: int) -> tuple[str, tuple[int, ...], int] | None:
+        read = read_small(paths[at])
+        return (md5_of(read[0]), packed(read[1]), read[2]) if read else None
+
+    def take(at: int, read: tuple[str, tuple[int, ...], int]) -> None:
+        about = unpacked(read[1])
+        found[at] = Hashed(paths[at], read[0], about.st_size, about, read[2])
+        reporter.advance(about.st_size)
+
+    every = sizes(paths)
+    reporter.begin("hash", total(every))
     try:
-        crew.each(crew.one_by_one(hash_one), in_turn(sizes(paths)))
+        share_out(small(every), crew.jobs, hash_small, take)
+        rest = [at for at in range(len(paths)) if found[at] is None]
+        crew.each(crew.one_by_one(hash_one), in_turn(every, rest))
     finally:
         reporter.end()
     report.saved = [one for one in found if one is not None]
     return report
 
 
-def in_turn(sizes: Sequence[int]) -> list[list[int]]:
-    """Positions in the order of work, in groups for one thread each.
+def in_turn(sizes: Sequence[int], places: Sequence[int]) -> list[list[int]]:
+    """These places in ``sizes`` in the order of work, in groups for one thread each.
 
     The largest files come first, so that none is left over at the end. Tiny ones are one group:
     their reading is so much Python that several threads only get into each other's way.
     """
-    tiny = [at for at, size in enumerate(sizes) if size < _TINY]
-    other = [at for at, size in enumerate(sizes) if size >= _TINY]
+    tiny = [at for at in places if sizes[at] < _TINY]
+    other = [at for at in places if sizes[at] >= _TINY]
     other.sort(key=lambda at: -sizes[at])
     return [[at] for at in other] + ([tiny] if tiny else [])
 
 
 def sizes(paths: Sequence[str]) -> list[int]:
-    """The bytes of each file, 0 where that cannot be told, in order."""
+    """The bytes of each file, in order; -1 for what is no plain file or cannot be looked at."""
     found = []
     for path in paths:
         try:
             about = os.lstat(path)
         except OSError:
-            found.append(0)
+            found.append(-1)
             continue
-        found.append(about.st_size if stat.S_ISREG(about.st_mode) else 0)
+        found.append(about.st_size if stat.S_ISREG(about.st_mode) else -1)
     return found
+
+
+def total(sizes: Sequence[int]) -> int:
+    """The bytes of all of them together."""
+    return sum(size for size in sizes if size > 0)
+
+
+def small(sizes: Sequence[int]) -> list[int]:
+    """The positions of the plain files that are read whole into memory."""
+    return [at for at, size in enumerate(sizes) if 0 <= size <= SMALL]
+
+
+def read_small(path: str) -> tuple[bytes, os.stat_result, int] | None:
+    """The bytes of a small plain file, its stat and when reading began, as ``read_stable`` has it.
+
+    With no more calls than prove that. Whatever is out of the ordinary is answered with None.
+    """
+    try:
+        fd = os.open(path, _READ)
+    except OSError:
+        return None
+    try:
+        before = os.fstat(fd)
+        if not stat.S_ISREG(before.st_mode) or before.st_size > SMALL:
+            return None
+        before, began_ns = _rested(fd, before)
+        written = _is_being_written(fd, before)
+        data = read_whole(fd, before.st_size)
+        if stat_key(before) != stat_key(os.lstat(path)):
+            return None
+        written = written or _is_being_written(fd, before)
+        return data, before, 0 if written else began_ns
+    except (OSError, Moved):
+        return None
+    finally:
+        os.close(fd)
+
+
+def packed(about: os.stat_result) -> tuple[int, ...]:
+    """A stat as another process reports it: see ``unpacked``."""
+    return (*map(int, about[:10]), about.st_atime_ns, about.st_mtime_ns, about.st_ctime_ns)
+
+
+def unpacked(numbers: tuple[int, ...]) -> os.stat_result:
+    """The stat that was packed: its ten fields, and the times in nanoseconds."""
+    names = ("st_atime_ns", "st_mtime_ns", "st_ctime_ns")
+    return os.stat_result(numbers[:10], dict(zip(names, numbers[10:], strict=True)))
 
 
 def stat_key(about: os.stat_result) -> tuple[int, int, int, int, int]:
@@ -170,7 +231,7 @@ def open_regular(path: str) -> tuple[int, os.stat_result]:
     try:
         mode = os.lstat(path).st_mode
         if stat.S_ISREG(mode):
-            fd = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
+            fd = os.open(path, _READ)
             about = os.fstat(fd)
             if stat.S_ISREG(about.st_mode):
                 return fd, about

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import os
-import re
 
-from mlrepro import git, lineage, outputs, transfer
+from mlrepro import git, outputs, transfer
 from mlrepro.dataclass import TYPE_CHECKING, dataclass
 from mlrepro.errors import MlreproError, StoreError
 from mlrepro.transfer import Need
@@ -17,14 +16,14 @@ if TYPE_CHECKING:
 
 POINTERS = (":(glob)**/*.dvc", ":(glob)**/dvc.lock", ":(exclude,glob).dvc/**")
 
+MOST_TOLD = 100  # gaps that are told one by one
+
 # A pointer as DVC writes nearly all of them. An md5 that would read as a number is not matched.
 _PLAIN = (
     r"outs:\n- md5: ((?!(?:[0-9]+(?:e[0-9]+)?|0b[01]+)[.\n])[0-9a-f]{32})(\.dir)?\n"
     r"  size: (0|[1-9]\d{0,17})\n"
     r"(?(2)  nfiles: (?:0|[1-9]\d{0,17})\n)(?:  isexec: true\n)?  hash: md5\n  path: ([^\n]+)\n"
 ).replace("(?(2)", "(?(%d)")
-_ALONE = re.compile((_PLAIN % 2).encode())
-_IN_BATCH = re.compile(r"([0-9a-f]{40,64} blob \d+\n" + _PLAIN % 3 + r"\n)")
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,6 +40,8 @@ def introduced(project: Project, *revisions: str) -> list[Version]:
 
     ``revisions`` are as ``git log`` takes them (``--all``, ``A..B``, ``--not``).
     """
+    from mlrepro import lineage  # not needed by a commit
+
     found = lineage.read(project, *revisions)
     about = git.about(project, {found.commit(version) for version in range(len(found))})
     return [
@@ -57,7 +58,11 @@ class Reader:
     """
 
     def __init__(self, project: Project) -> None:
+        import re  # a commit needs this module, and no reader
+
         self._project = project
+        self._alone = re.compile((_PLAIN % 2).encode())
+        self._in_batch = re.compile(r"([0-9a-f]{40,64} blob \d+\n" + _PLAIN % 3 + r"\n)")
         self.paths: dict[str, str] = {}  # as it stands in pointers (latin-1) → as it is meant
 
     def plain(self, data: bytes, count: int) -> list[tuple[str, str, str, str, str]]:
@@ -66,7 +71,7 @@ class Reader:
 
         Nothing is left over and there is one match for each text, so each match is one.
         """
-        rows: list[tuple[str, str, str, str, str]] = _IN_BATCH.findall(data.decode("latin-1"))
+        rows: list[tuple[str, str, str, str, str]] = self._in_batch.findall(data.decode("latin-1"))
         if len(rows) != count or sum([len(row[0]) for row in rows]) != len(data):
             return []
         return rows if {row[4] for row in rows} <= self.paths.keys() else []
@@ -78,7 +83,7 @@ class Reader:
 
         ``pipeline``: the ``dvc.yaml`` that goes with a ``dvc.lock``.
         """
-        plain = _ALONE.fullmatch(text)
+        plain = self._alone.fullmatch(text)
         if plain is not None:
             md5, kind, size, written = plain.groups()
             path = self.paths.get(written.decode("latin-1"))
@@ -206,20 +211,38 @@ def lost(every: Sequence[Gap], unreachable: Sequence[MlreproError]) -> list[Mlre
         )
         error.author, error.date = gap.author, gap.date
         return [error]
-    return [transfer.lost(gap.need, author=gap.author, date=gap.date) for gap in every]
+    told: list[MlreproError] = [
+        transfer.lost(gap.need, author=gap.author, date=gap.date) for gap in every[:MOST_TOLD]
+    ]
+    if len(every) > MOST_TOLD:
+        told.append(
+            MlreproError(
+                f"{len(every) - MOST_TOLD:,} more files have content that is nowhere, like these.",
+                "the same command with --json lists all of them",
+                code="more-problems",
+            )
+        )
+    return told
 
 
 def gaps(project: Project, missing: Sequence[Need], revision: str = "HEAD") -> list[Gap]:
     """Name for each blob that is nowhere the commit that brought its pointer."""
     found = []
+    asked: dict[tuple[str, str], git.Commit | None] = {}  # a folder may lack a million members
     for need in missing:
-        commit = None
-        if need.commit:
-            commit = next(iter(git.log(project, "-1", "--no-walk", need.commit)), None)
-        elif need.pointer:
-            commit = git.last_change(project, need.pointer, revision)
+        by = (need.commit, "") if need.commit else ("", need.pointer)
+        if by not in asked:
+            asked[by] = _brought_by(project, *by, revision)
+        commit = asked[by]
         oid = commit.oid if commit else need.commit
-        named = Need(need.path, need.oid, need.size, need.pointer, oid)
+        named = Need(need.path, need.oid, need.size, need.pointer, oid, need.wrong)
         author, date = (commit.author, commit.date) if commit else ("", "")
         found.append(Gap(named, oid, author, date))
     return found
+
+
+def _brought_by(project: Project, commit: str, pointer: str, revision: str) -> git.Commit | None:
+    """About this commit, or else the newest up to ``revision`` that touched the pointer."""
+    if commit:
+        return next(iter(git.log(project, "-1", "--no-walk", commit)), None)
+    return git.last_change(project, pointer, revision) if pointer else None

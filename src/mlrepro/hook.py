@@ -5,10 +5,11 @@ from __future__ import annotations
 import os
 import sys
 
-from mlrepro import project as places, unchanged
+from mlrepro import project as places
 from mlrepro.errors import MlreproError
 
-# On the no-change path, as all that is imported here: see ``unchanged``.
+# The hook that git calls has asked ``seal`` before (see ``install``). On the path of a commit that
+# has nothing to do with data, but no seal yet, as all that is imported here.
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -50,6 +51,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
         if name.startswith("pre-"):
             print(f"  hint: git {name[4:]} --no-verify goes on without the hook", file=sys.stderr)
         return 0 if never_fails else 3
+    finally:
+        if "mlrepro.glance" in sys.modules:
+            from mlrepro import glance
+
+            glance.forget()
 
 
 def tell(error: MlreproError) -> None:
@@ -71,8 +77,11 @@ def _serve(name: str, args: list[str]) -> int:
     known = os.path.isdir(project.dvc_dir) or os.path.isdir(project.state_dir)
     if not known and name != DRIVER:
         return 0  # it was never set up
-    if name == "pre-commit" and unchanged.nothing_to_do(project):
-        return 0
+    if name == "pre-commit":
+        from mlrepro import sealing
+
+        if sealing.nothing_to_do(project):
+            return 0
     from mlrepro import hooking
 
     return hooking.serve(project, name, args)

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import os
 
-from mlrepro import durable, git
+from mlrepro import durable, git, scratch, staging
 from mlrepro.dataclass import TYPE_CHECKING, dataclass, replace
 from mlrepro.errors import PathError
+from mlrepro.lock import Lock
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
     from mlrepro.project import Project
 
@@ -39,10 +40,10 @@ class Change:
         return text + "".join(line + "\n" for line in self.added)
 
 
-def lock(project: Project) -> durable.Lock:
+def lock(project: Project) -> Lock:
     """Held from the reading of ignore files to their writing, so that two at once lose no line."""
     os.makedirs(project.state_dir, exist_ok=True)
-    return durable.Lock(os.path.join(project.state_dir, "ignore.lock"))
+    return Lock(os.path.join(project.state_dir, "ignore.lock"))
 
 
 def rule(name: str) -> str:
@@ -58,6 +59,19 @@ def top_rule(path: str) -> str:
     return "".join(rule(part) for part in path.split("/"))
 
 
+def set_right(project: Project, pointers: Sequence[str], outs: Sequence[str]) -> list[Change]:
+    """What to add so that git sees these pointers, and not the data that they name.
+
+    As ``bring_back`` and then ``keep_out``; git is asked once where the pointers are seen already.
+    """
+    staging.sweep(_scratch(project))
+    named = _with_siblings(pointers)
+    hidden = git.ignored(project, [*named, *outs])
+    if not any(name in hidden for name in named):
+        return _keep_out(project, outs, {}, hidden)
+    return keep_out(project, outs, bring_back(project, pointers))
+
+
 def keep_out(
     project: Project, outs: Sequence[str], known: Sequence[Change] = (), *, top: bool = False
 ) -> list[Change]:
@@ -70,13 +84,33 @@ def keep_out(
     """
     planned = {change.file: change for change in known}
     hidden = _hidden(project, outs, planned) if planned else git.ignored(project, outs)
+    return _keep_out(project, outs, planned, hidden, top=top)
+
+
+def _keep_out(
+    project: Project,
+    outs: Sequence[str],
+    planned: dict[str, Change],
+    hidden: Mapping[str, tuple[str, str]],
+    *,
+    top: bool = False,
+) -> list[Change]:
+    lines: dict[str, dict[str, None]] = {}
     for out in outs:
         if out in hidden and _is_own(hidden[out][0]):
             continue
         folder, _, name = out.rpartition("/")
         file = folder + "/.gitignore" if folder and not top else ".gitignore"
-        _add(project, planned, file, [top_rule(out) if top else rule(name)])
+        lines.setdefault(file, {})[top_rule(out) if top else rule(name)] = None
+    for file, rules in lines.items():
+        _add(project, planned, file, [*rules])
     return list(planned.values())
+
+
+def _with_siblings(pointers: Sequence[str]) -> list[str]:
+    """These pointers, and the ignore files beside them."""
+    beside = {pointer.rpartition("/")[0] for pointer in pointers}
+    return list(dict.fromkeys([*pointers, *sorted(os.path.join(f, ".gitignore") for f in beside)]))
 
 
 def without(project: Project, out: str, known: Sequence[Change] = ()) -> list[Change]:
@@ -146,8 +180,8 @@ def bring_back(
     Where a folder is hidden, it is opened just so far that the pointers in it can be seen: its
     other contents stay hidden. A rule of the user's is never changed.
     """
-    beside = [os.path.join(os.path.dirname(pointer), ".gitignore") for pointer in pointers]
-    named = list(dict.fromkeys([*pointers, *(sorted(beside) if siblings else ())]))
+    staging.sweep(_scratch(project))
+    named = _with_siblings(pointers) if siblings else list(dict.fromkeys(pointers))
     planned = {change.file: change for change in known}
     if not git.ignored(project, named) and not planned:
         return []
@@ -195,22 +229,25 @@ def _hidden(
     Git answers for a worktree of nothing but the ignore files that have a say, as they would be,
     and the folders on the way, since many rules are for folders only.
     """
-    import tempfile
-
     levels = dict.fromkeys(level for name in names for level in _levels(name))
     files = dict.fromkeys(os.path.join(level, ".gitignore") for level in ("", *levels))
-    with tempfile.TemporaryDirectory(prefix="mlrepro-") as scratch:
+    with scratch.room(_scratch(project), project.git_dir) as own:
+        room = own.folder
         for folder in (*levels, *(os.path.dirname(file) for file in planned)):
-            os.makedirs(os.path.join(scratch, folder), exist_ok=True)
+            os.makedirs(os.path.join(room, folder), exist_ok=True)
         for name in names:
             if os.path.isdir(project.absolute(name)):
-                os.makedirs(os.path.join(scratch, name), exist_ok=True)
+                os.makedirs(os.path.join(room, name), exist_ok=True)
         for file in (*files, *planned):
             text = planned[file].after if file in planned else text_of(project.absolute(file))
             if text:
-                with open(os.path.join(scratch, file), "wb") as copy:
+                with open(os.path.join(room, file), "wb") as copy:
                     copy.write(text.encode("utf-8", "surrogateescape"))
-        return git.ignored(project, names, worktree=scratch)
+        return git.ignored(project, names, worktree=room)
+
+
+def _scratch(project: Project) -> str:
+    return os.path.join(project.state_dir, "scratch")
 
 
 def _is_own(source: str) -> bool:

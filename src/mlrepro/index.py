@@ -181,9 +181,10 @@ def save(
     Entries of another store than ``store_id`` (where one is given) no longer count as stored.
     """
     from mlrepro import durable  # not needed where nothing changed
+    from mlrepro.lock import Lock
 
     os.makedirs(state_dir, exist_ok=True)
-    with durable.Lock(os.path.join(state_dir, "lock")):
+    with Lock(os.path.join(state_dir, "lock")):
         record = load(state_dir)
         if store_id and record.store_id != store_id:
             for entry in record.entries.values():

@@ -3,16 +3,13 @@
 from __future__ import annotations
 
 import os
-import shutil
-import tempfile
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 
-from mlrepro import models, tables
+from mlrepro import models, scratch, tables
 from mlrepro.dataclass import TYPE_CHECKING, dataclass, field
 from mlrepro.errors import BlobMissing, FileChanging, MlreproError
 from mlrepro.sides import WORKSPACE
-from mlrepro.staging import Staging
 
 if TYPE_CHECKING:
     from mlrepro.comparing import DataChange
@@ -147,20 +144,8 @@ def _room(project: Project) -> Iterator[str]:
     """
     base = os.path.join(project.dvc_dir, "tmp", "mlrepro")
     links = any(map(os.path.islink, (project.dvc_dir, os.path.dirname(base), base)))
-    staging = None
     # The path is part of what DuckDB is asked, and may read like a pattern there.
     is_plain = base.isprintable() and not set(base) & set("*?[]{}")
-    if os.path.isdir(project.dvc_dir) and not links and is_plain:
-        try:
-            staging = Staging(base, project.root)
-        except OSError:
-            pass
-    if staging is not None:
-        with staging:
-            yield staging.folder
-        return
-    folder = tempfile.mkdtemp(prefix="mlrepro-")
-    try:
-        yield folder
-    finally:
-        shutil.rmtree(folder, ignore_errors=True)
+    fit = os.path.isdir(project.dvc_dir) and not links and is_plain
+    with scratch.room(base if fit else "", project.root) as own:
+        yield own.folder

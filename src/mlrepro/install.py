@@ -43,6 +43,24 @@ START = (
     '"$python" -I -S -c \'import sys; sys.path.append(sys.argv.pop(1)); '
     'from mlrepro.hook import main; sys.exit(main())\' "$package" {name} "$@"'
 )
+# A commit looks first whether its seal holds (see seal.py), which is all that most of them do: so
+# that module is read without looking for a package, and by the interpreter that an environment's
+# own one leads to, which finds its library at once. What follows is told where it belongs.
+START_SEALED = """\
+base={base}
+[ -x "$base" ] || base=$python
+exec "$base" -I -S -c 'import sys
+sys.path.append(sys.argv.pop(1))
+sys.executable = sys.argv.pop(1)
+try:
+    from _frozen_importlib_external import SourceFileLoader
+    exec(SourceFileLoader("seal", sys.path[-1] + "/mlrepro/seal.py").get_code("seal"))
+    if unbroken():
+        posix._exit(0)
+except Exception:
+    pass
+from mlrepro.hook import main
+sys.exit(main())' "$package" "$python" pre-commit "$@\""""
 FALLBACK = 'mlrepro-hook {name} "$@"'
 # Three kinds: theirs may refuse; refusals come too late, so ours runs all the same; both read
 # standard input, which a hook that is started by hand does not have.
@@ -78,7 +96,8 @@ def script(name: str, *, shared: bool = False) -> str:
         chain, end = CHAIN_ALWAYS, 'exit "$theirs"'
         run, fallback = f"{run}\n{end}", f"{fallback}; {end}"
     else:
-        chain, run, fallback = CHAIN, f"exec {run}", f"exec {fallback}"
+        base = "$python" if shared else shlex.quote(_base())
+        chain, run, fallback = CHAIN, START_SEALED.format(base=base), f"exec {fallback}"
     where = {"python": shlex.quote(sys.executable), "package": shlex.quote(_package())}
     if shared:
         where = {key: f"$(git config {setting})" for key, setting in SETTINGS.items()}
@@ -217,6 +236,11 @@ def _starter() -> str:
     """Our door for git, as one shell word after the other."""
     start = START.replace(' {name} "$@"', "").replace('"$python"', shlex.quote(sys.executable))
     return start.replace('"$package"', shlex.quote(_package()))
+
+
+def _base() -> str:
+    """The interpreter that this environment was made from; this one, where it is none."""
+    return getattr(sys, "_base_executable", "") or sys.executable
 
 
 def _package() -> str:

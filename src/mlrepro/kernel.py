@@ -20,6 +20,11 @@ _EXCL, _SWAP = 4, 2  # macOS sys/stdio.h: renameatx_np
 _SIGURG = 23  # 16 on macOS, which has no leases
 
 
+def is_at_hand() -> bool:
+    """Whether these calls can be made without loading anything first."""
+    return bool(_loaded)
+
+
 def rename_noreplace(old: str, new: str, *, new_dir: int | None = None) -> bool:
     """Rename without replacing: False where it cannot be done; FileExistsError where it is taken.
 

@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import os
 import stat
-import threading
 import time
-from collections.abc import Collection, Sequence
+from _thread import allocate_lock
 
-from mlrepro.dataclass import dataclass
+from mlrepro.dataclass import TYPE_CHECKING, dataclass
 from mlrepro.durable import discard, flush, hard_link, sync_dirs, sync_files, write_all
 from mlrepro.errors import StoreError
 from mlrepro.store import BLOB_MODE, Store, store_error
 from mlrepro.streaming import SMALL, Moved, Sink, md5_of, nothing, read_whole, stream
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
 
 _BATCH_FILES = 4096  # so many blobs, or so many bytes, are flushed at once: what was done until
 _BATCH_BYTES = 1 << 29  # then is kept if the next moment is the last
@@ -88,8 +90,8 @@ class Landing:
         """Raises StoreError where one cannot be written to."""
         self.repaired: list[str] = []
         self.check_existing = check_existing
-        self._guard = threading.Lock()
-        self._one_batch = threading.Lock()
+        self._guard = allocate_lock()
+        self._one_batch = allocate_lock()
         self._claimed: set[str] = set()
         self._batch: list[Landed] = []
         self._bytes = 0
@@ -219,22 +221,36 @@ class Landing:
             # The one that the others are linked to comes last: its temporary file ends then.
             for at in reversed(range(len(self.targets))):
                 self._name(self.targets[at], at, batch)
-            for target in self.targets:
-                with self._guard:
-                    fresh, target.fresh = target.fresh, []
-                target.folders.update(os.path.dirname(path) for path in fresh)
-                self._flush(target, fresh, target.folders)
-                target.folders.clear()
+            self._flush_names()
 
-    def _flush(self, target: Target, paths: list[str], folders: Collection[str] = ()) -> None:
+    def _flush(self, target: Target, paths: list[str]) -> None:
         try:
             if paths:
                 sync_files(paths)
-            if folders:
-                sync_dirs({*folders, *target.store.changed})
-                target.store.changed.clear()
         except OSError as error:
             raise target.explain(error) from error
+
+    def _flush_names(self) -> None:
+        """Bring the names that were given to disk, and what others have just put there.
+
+        Of targets that share files, which are on one file system, all at once.
+        """
+        folders = set[str]()
+        for target, following in zip(self.targets, [*self.targets[1:], None], strict=True):
+            with self._guard:
+                fresh, target.fresh = target.fresh, []
+            folders.update(target.folders, [os.path.dirname(path) for path in fresh])
+            if target.folders or fresh:
+                folders.update(target.store.changed)
+                target.store.changed.clear()
+            self._flush(target, fresh)
+            target.folders.clear()
+            if following is None or not following.shares:
+                try:
+                    sync_dirs(folders)
+                except OSError as error:
+                    raise target.explain(error) from error
+                folders.clear()
 
     def _name(self, target: Target, at: int, batch: list[Landed]) -> None:
         try:

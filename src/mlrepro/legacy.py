@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-import hashlib
 import os
 
-from mlrepro import folder, pointer, reading, remote, streaming
+from mlrepro import digest, folder, pointer, reading, remote, streaming
 from mlrepro.dataclass import TYPE_CHECKING
 from mlrepro.errors import MlreproError
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
+    from io import BufferedReader
 
     from mlrepro.project import Project
     from mlrepro.store import Store
@@ -73,14 +73,16 @@ def _blob_md5(where: Sequence[Store], oid: str, size: int) -> str:
                 if blob.stat.st_size == size and streaming.text_md5(blob.fd) == oid:
                     os.lseek(blob.fd, 0, os.SEEK_SET)
                     with open(blob.fd, "rb", closefd=False) as file:
-                        return hashlib.file_digest(file, _md5).hexdigest()
+                        return _md5_of_file(file)
         except MlreproError:
             continue
     return ""
 
 
-def _md5() -> hashlib._Hash:
-    return hashlib.md5(usedforsecurity=False)
+def _md5_of_file(file: BufferedReader) -> str:
+    import hashlib
+
+    return hashlib.file_digest(file, lambda: hashlib.md5(usedforsecurity=False)).hexdigest()
 
 
 def listing(where: Sequence[Store], oid: str) -> dict[str, str]:
@@ -88,8 +90,7 @@ def listing(where: Sequence[Store], oid: str) -> dict[str, str]:
     for place in where:
         try:
             for blob in reading.open_blobs(place, oid, []):
-                with open(blob.fd, "rb", closefd=False) as file:
-                    data = file.read(pointer.MAX_LISTING_BYTES + 1)
+                data = pointer.read_listing(blob.fd, oid)
                 if pointer.listing_oid(data) == oid:
                     return {one.relpath: one.oid for one in pointer.parse_listing(data, oid)}
         except MlreproError:
@@ -121,4 +122,4 @@ def members(
 def other(oid: str) -> str:
     """A hash that is no content's, for what has the hash in a pointer but other line ends."""
     text = b"line ends of " + oid.encode()
-    return hashlib.md5(text, usedforsecurity=False).hexdigest() + oid[32:]
+    return digest.md5(text) + oid[32:]

@@ -6,19 +6,27 @@ The format is that of ``as_list`` and ``as_bytes`` in ``dvc_data/hashfile/tree.p
 
 from __future__ import annotations
 
+import os
+
+from mlrepro import digest
 from mlrepro.dataclass import dataclass
 from mlrepro.errors import PointerError, PointerUnknown
 from mlrepro.safepath import HEX, check_paths, named
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Iterator
 
-MAX_LISTING_BYTES = 256 << 20
+# What a listing may come to unless a person says that a clone has larger folders: some commands
+# take up to 700 bytes of memory for a member.
+MAX_BYTES, MAX_MEMBERS = 24 << 20, 200_000
+LARGE = "mlrepro.largeFolders"  # of git's configuration, which no clone brings with it
+MAX_LARGE_BYTES = 256 << 20
 # A listing that is not in DVC's exact form goes through json, which can turn each byte of a
 # hostile one into some twenty of memory.
 MAX_FOREIGN_BYTES = 4 << 20
 
+_CHUNK = 1 << 20  # bytes of a listing that are taken apart together
 _HEAD, _MIDDLE, _TAIL = '{"md5": "', '", "relpath": "', '"}'
 
 
@@ -30,68 +38,163 @@ class Member:
     oid: str
 
 
-def parse_listing(data: bytes, name: str) -> list[Member]:
+class Members:
+    """The members that a listing names, in its order: a Member is made when it is asked for."""
+
+    __slots__ = ("_names", "_oids")
+
+    def __init__(self) -> None:
+        self._names: list[str] = []
+        self._oids = bytearray()  # sixteen bytes each
+
+    def __len__(self) -> int:
+        return len(self._names)
+
+    def __iter__(self) -> Iterator[Member]:
+        oids = self._oids
+        for at, name in enumerate(self._names):
+            yield Member(name, oids[at * 16 : at * 16 + 16].hex())
+
+    def __eq__(self, other: object) -> bool:
+        return list(self) == list(other) if isinstance(other, (Members, list)) else NotImplemented
+
+    __hash__ = None  # type: ignore[assignment]
+
+    def add(self, names: list[str], oids: list[str]) -> None:
+        """Take in some more. Raises PointerError for what is no md5."""
+        digits = "".join(oids)
+        if len(digits) != 32 * len(oids) or digits.strip(HEX):
+            wrong = next(oid for oid in oids if len(oid) != 32 or oid.strip(HEX))
+            raise PointerError(f"{wrong[:40]!r} is no md5")
+        self._names += names
+        self._oids += bytes.fromhex(digits)
+        if len(self._names) > MAX_MEMBERS and not may_be_large():
+            raise _too_large()
+
+    def check(self) -> None:
+        """Raise PointerError where a path is not safe, or lies in another."""
+        check_paths(self._names)
+
+
+def read_listing(path: str | int, name: str) -> bytes:
+    """The bytes of the listing at ``path``, or in an open file, which stays open; ``name`` is its
+    oid or path, for messages.
+
+    Raises OSError where it cannot be read, PointerError (``listing-large``) where it is larger than
+    is read.
+    """
+    with open(path, "rb", closefd=isinstance(path, str)) as file:
+        if os.fstat(file.fileno()).st_size <= MAX_BYTES:
+            data = file.read(MAX_BYTES + 1)
+        elif may_be_large():
+            data = file.read(MAX_LARGE_BYTES + 1)
+        else:
+            raise named(_too_large(), name)
+    return data
+
+
+def may_be_large() -> bool:
+    """Whether git's configuration says that folders here are larger than those of others may be."""
+    from mlrepro import process  # only where one is
+
+    asked = ["git", "config", "--type=bool", "--get", LARGE]
+    return process.run_code(asked, cwd=".", ok=(0, 1, 128))[1].strip() == b"true"
+
+
+def is_large(size: int, count: int) -> bool:
+    """Whether a listing of so many bytes and members is only read where ``may_be_large``."""
+    return size > MAX_BYTES or count > MAX_MEMBERS
+
+
+def _too_large() -> PointerError:
+    return PointerError(
+        f"it lists more than {MAX_MEMBERS:,} files, or has more than {MAX_BYTES >> 20} MiB, which "
+        "takes much memory",
+        f"if you trust who made it: git config {LARGE} true",
+        "listing-large",
+    )
+
+
+def parse_listing(data: bytes, name: str) -> Members:
     """Read a folder listing; ``name`` is its oid or path, for messages.
 
     The members come in the order of the file. Raises PointerError (``pointer-empty``,
-    ``pointer-invalid``) for anything but a JSON list of ``{"md5", "relpath"}`` with safe paths of
-    which none is another or lies in another, and PointerUnknown for further keys.
+    ``pointer-invalid``, ``listing-large``) for anything but a JSON list of ``{"md5", "relpath"}``
+    with safe paths of which none is another or lies in another, and PointerUnknown for further
+    keys.
     """
     try:
-        if len(data) > MAX_LISTING_BYTES:
-            raise PointerError(f"it is larger than {MAX_LISTING_BYTES} bytes")
-        if not data.strip():
+        if len(data) > MAX_LARGE_BYTES:
+            raise PointerError(f"it is larger than {MAX_LARGE_BYTES} bytes")
+        if len(data) > MAX_BYTES and not may_be_large():
+            raise _too_large()
+        if not data[:_CHUNK].strip() and not data.strip():
             raise PointerError("it is empty", code="pointer-empty")
-        pairs = _split_listing(data)
-        if pairs is None:
-            pairs = _load_listing(data)
-        for _, oid in pairs:
-            if len(oid) != 32 or oid.strip(HEX):
-                raise PointerError(f"{oid[:40]!r} is no md5")
-        check_paths([relpath for relpath, _ in pairs])
+        members = _split_listing(data)
+        if members is None:
+            members = _load_listing(data)
+        members.check()
     except PointerError as error:
         raise named(error, name) from None
-    return [Member(relpath, oid) for relpath, oid in pairs]
+    return members
 
 
-def _split_listing(data: bytes) -> list[tuple[str, str]] | None:
-    """Each member's path and oid, if the listing is in the form in which DVC writes it; else None.
+def _split_listing(data: bytes) -> Members | None:
+    """The members, if the listing is in the form in which DVC writes it; else None.
 
     No quotation mark stands unescaped in a JSON string, so what is split at cannot be in a name.
     """
-    text = data.decode("latin-1")
-    if text == "[]":
-        return []
-    start = "[" + _HEAD
-    if not (text.startswith(start) and text.endswith(_TAIL + "]") and text.isascii()):
+    found = Members()
+    if data == b"[]":
+        return found
+    start = f"[{_HEAD}".encode()
+    if not (data.startswith(start) and data.endswith(f"{_TAIL}]".encode()) and data.isascii()):
         return None
-    if not text.isprintable():
+    between = f"{_TAIL}, {_HEAD}"
+    split_at, at, last = between.encode(), len(start), len(data) - 3
+    if at > last:
         return None
-    if "\\" in text:
+    while at <= last:
+        end = data.find(split_at, at + _CHUNK, last)
+        if end < 0:
+            end = last
+        text = data[at:end].decode("ascii")
+        pieces = text.split(between) if text.isprintable() else []
+        names = _names_in(pieces, "\\" in text)
+        if not names:
+            return None
+        found.add(names, [piece[:32] for piece in pieces])
+        at = end + len(split_at)
+    return found
+
+
+def _names_in(pieces: list[str], escaped: bool) -> list[str]:
+    """The names of these members, each without its braces; none where one is not as by DVC."""
+    if escaped:
         from json import JSONDecoder  # only names with escapes need it
 
         decode = JSONDecoder().raw_decode
-    pairs = []
     name_at = 32 + len(_MIDDLE)
-    for piece in text[len(start) : -3].split(f"{_TAIL}, {_HEAD}"):
+    names = []
+    for piece in pieces:
         relpath = piece[name_at:]
         if piece[32:name_at] != _MIDDLE:
-            return None
+            return []
         if "\\" in relpath:
             try:
                 relpath, end = decode(piece + '"', name_at - 1)
             except ValueError:
-                return None
+                return []
             if end <= len(piece):
-                return None
+                return []
         elif '"' in relpath:
-            return None
-        pairs.append((relpath, piece[:32]))
-    return pairs
+            return []
+        names.append(relpath)
+    return names
 
 
-def _load_listing(data: bytes) -> list[tuple[str, str]]:
-    """Each member's path and oid, from a listing in any JSON form."""
+def _load_listing(data: bytes) -> Members:
+    """The members, from a listing in any JSON form."""
     from json import loads  # DVC's own listings never get here
 
     if len(data) > MAX_FOREIGN_BYTES:
@@ -102,7 +205,7 @@ def _load_listing(data: bytes) -> list[tuple[str, str]]:
         raise PointerError("it is not JSON text") from None
     if not isinstance(members, list):
         raise PointerError("it is no list")
-    pairs = []
+    names, oids = [], []
     for member in members:
         if not isinstance(member, dict):
             raise PointerError("a member is no object")
@@ -111,8 +214,11 @@ def _load_listing(data: bytes) -> list[tuple[str, str]]:
             raise PointerError("a member has no 'md5' or no 'relpath'")
         if len(member) > 2:
             raise PointerUnknown("a member has more keys than 'md5' and 'relpath'")
-        pairs.append((relpath, oid))
-    return pairs
+        names.append(relpath)
+        oids.append(oid)
+    found = Members()
+    found.add(names, oids)
+    return found
 
 
 def render_listing(members: Iterable[Member]) -> bytes:
@@ -120,21 +226,26 @@ def render_listing(members: Iterable[Member]) -> bytes:
 
     Raises PointerError (``path-not-utf8``, ``path-invalid``, ``pointer-invalid``).
     """
-    from json.encoder import encode_basestring_ascii as quoted  # written in C
+    return render_pairs([(member.relpath, member.oid) for member in members])
 
-    pairs = sorted((member.relpath, member.oid) for member in members)
+
+def render_pairs(members: Iterable[tuple[str, str]]) -> bytes:
+    """The same of paths and oids."""
+    pairs = sorted(members)
     check_paths([relpath for relpath, _ in pairs], writing=True)
+    digits = "".join([oid for _, oid in pairs])
+    if len(digits) != 32 * len(pairs) or digits.strip(HEX):
+        relpath, oid = next(pair for pair in pairs if len(pair[1]) != 32 or pair[1].strip(HEX))
+        raise PointerError(f"{relpath}: {oid!r} is no md5", path=relpath)
+    try:
+        from _json import encode_basestring_ascii as quoted  # written in C
+    except ImportError:
+        from json.encoder import encode_basestring_ascii as quoted
     head, middle, tail = _HEAD, _MIDDLE[:-1], _TAIL[1:]
-    rows = []
-    for relpath, oid in pairs:
-        if len(oid) != 32 or oid.strip(HEX):
-            raise PointerError(f"{relpath}: {oid!r} is no md5", path=relpath)
-        rows.append(f"{head}{oid}{middle}{quoted(relpath)}{tail}")
+    rows = [f"{head}{oid}{middle}{quoted(relpath)}{tail}" for relpath, oid in pairs]
     return f"[{', '.join(rows)}]".encode("ascii")
 
 
 def listing_oid(data: bytes) -> str:
     """The oid of a folder whose listing is ``data``."""
-    from hashlib import md5  # slow to import, and a pointer alone does not need it
-
-    return md5(data, usedforsecurity=False).hexdigest() + ".dir"
+    return digest.md5(data) + ".dir"

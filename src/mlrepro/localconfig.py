@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import os
-from typing import TYPE_CHECKING
 
 from mlrepro import durable, dvcconfig
+from mlrepro.dataclass import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

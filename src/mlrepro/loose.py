@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import zlib
 
+from mlrepro import digest
 from mlrepro.dataclass import TYPE_CHECKING
 
 # The format is git's own (Pro Git, "Git Objects"): zlib over "TYPE SIZE", a NUL and the content;
@@ -46,9 +47,7 @@ def _read(objects: str, oid: str, kind: bytes, limit: int) -> bytes | None:
     head, _, content = data.partition(b"\0")
     if head != b"%s %d" % (kind, len(content)) or len(content) > limit:
         return None
-    from hashlib import sha1
-
-    return content if sha1(data, usedforsecurity=False).hexdigest() == oid else None
+    return content if digest.sha1(data) == oid else None
 
 
 def _blob_at(objects: str, commit: str, path: str, known: dict[str, bytes | None]) -> str:

@@ -133,9 +133,12 @@ def _plan(
 ) -> list[Plan]:
     """Decide for each path what is brought, replaced, removed, saved first or kept."""
     needs = [
-        transfer.Need(item.path, item.oid, None if item.out.is_dir else item.out.size, item.pointer)
+        transfer.Need(
+            item.path, item.oid, None if item.out.is_dir else item.out.size, item.pointer,
+            files=item.out.size,
+        )
         for item in wanted
-    ]
+    ]  # fmt: skip
     gone = fetching.gather(project, target, needs, options, result.unreachable)
     plans = []
     clashes = collisions.clashes(found, project.state_dir) if wanted else {}

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from mlrepro import engine, folder, worktree
+from mlrepro import engine, folder, git, listing as listings, worktree
 from mlrepro.dataclass import TYPE_CHECKING, dataclass
 from mlrepro.errors import PathError
+from mlrepro.presence import Presence
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -45,7 +46,8 @@ def save(
     done = Members(worktree.Data(wanted.path))
     entry = record.entries.get(wanted.path)
     worktree.refuse_link(project, wanted.path)
-    plan = worktree.plan_folder(project, wanted.path)
+    seen = wanted.now.plan if wanted.now is not None else None
+    plan = seen or worktree.plan_folder(project, wanted.path)
     done.hollow = plan.walk.hollow
     oids = dict(plan.known)
     certain = entry is not None and entry.stored and _marked(record, target)
@@ -53,7 +55,11 @@ def save(
         # Its members were saved where DVC 3 does not look: all of them are saved anew.
         plan = worktree.FolderPlan(plan.walk, {}, [*plan.known, *plan.fresh], plan.began_ns)
         oids, certain = {}, False
-    to_read = plan.fresh + _unstored(plan, oids, target.cache, store)
+    by_name = seen is not None and certain and store is not None
+    absent = _unnamed(oids, store) if by_name and store is not None else None
+    if absent is None:
+        absent = _unstored(plan, oids, target.cache, store)
+    to_read = plan.fresh + absent
     oids |= worktree.note_read(plan, _read(project, target, store, to_read, options, done))
     if not oids and plan.walk.names:
         raise PathError(
@@ -65,6 +71,12 @@ def save(
     if not oids and wanted.item is None:  # one that was emptied since is noted, as by DVC
         raise empty(wanted.path)
     listing = worktree.finish_folder(done.data, plan, oids)
+    if listings.is_large(len(listing), len(oids)) and not listings.may_be_large():
+        git.run(project, "config", listings.LARGE, "true")
+        options.reporter.note(
+            f"{wanted.path} has so many files that other clones read its list only after: "
+            f"git config {listings.LARGE} true"
+        )
     oid = done.data.oid
     if not (certain and done.data.proven) or _is_lacking(oid, len(listing), target.cache, store):
         fresh = not (store or target.cache).has(oid)
@@ -125,6 +137,15 @@ def _unstored(
         for name, oid in known.items()
         if not all(place.has(oid, sizes.get(name)) for place in places)
     ]
+
+
+def _unnamed(known: dict[str, str], store: Store) -> list[str]:
+    """The members whose blobs the store does not have, by the names in its folders.
+
+    For a commit of what the record says was stored whole, as far as it has not changed since.
+    """
+    there = Presence(store, len(known))
+    return [name for name, oid in known.items() if not there.has(oid)]
 
 
 def _is_lacking(oid: str, size: int, cache: Store, store: Store | None) -> bool:

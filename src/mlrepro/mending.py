@@ -301,7 +301,10 @@ def _from_worktree(project: Project, target: Remote, wanted: set[str], options: 
         if item.oid in wanted:
             paths.append(path)
         if item.out.is_dir and os.path.isdir(path) and not os.path.islink(path):
-            members = transfer.listing_of(item.oid, holders) or []
+            try:
+                members = transfer.listing_of(item.oid, holders) or ()
+            except MlreproError:
+                continue  # verify tells of it; the others are mended
             paths += [os.path.join(path, m.relpath) for m in members if m.oid in wanted]
     regular = [path for path in paths if os.path.isfile(path) and not os.path.islink(path)]
     hashed = engine.hash_files(regular, jobs=options.jobs, reporter=options.reporter)

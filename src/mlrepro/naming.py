@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import os
 
-from mlrepro import capture, fitness, git, outputs, patterns, remote
+from mlrepro import capture, fitness, git, outputs, patterns, remote, whereabouts
 from mlrepro.capture import Target
 from mlrepro.dataclass import TYPE_CHECKING, dataclass, field
-from mlrepro.errors import MlreproError, PathError, RepositoryError
+from mlrepro.errors import MlreproError, PathError
+from mlrepro.project import require_dvc as require_dvc
 from mlrepro.safepath import quoted
 
 if TYPE_CHECKING:
@@ -27,16 +28,6 @@ class Chosen:
     targets: list[Target] = field(default_factory=list)
     pipeline: list[Tracked] = field(default_factory=list)
     errors: list[MlreproError] = field(default_factory=list)
-
-
-def require_dvc(project: Project) -> None:
-    """Raise RepositoryError where the repository has not been set up."""
-    if not os.path.isdir(project.dvc_dir):
-        raise RepositoryError(
-            "This repository is not set up for mlrepro: it has no .dvc folder.",
-            "mlrepro init",
-            code="not-initialised",
-        )
 
 
 def relative(project: Project, typed: str) -> str:
@@ -156,10 +147,11 @@ def chosen(project: Project, typed: Sequence[str], record: Record) -> Chosen:
     fit: dict[str, Target] = {}
     used = remote.of(project, os.environ)
     own = [used.cache.root, *([used.store.root] if used.store is not None else [])]
+    around = fitness.Surroundings(project, record)
     for name in names:
         try:
             fitness.refuse_own(project, name, own)
-            for target in _targets(project, name, record):
+            for target in _targets(project, name, record, around):
                 fit.setdefault(target.path, target)
         except MlreproError as error:
             error.path = error.path or name
@@ -169,7 +161,7 @@ def chosen(project: Project, typed: Sequence[str], record: Record) -> Chosen:
         if within:
             del fit[name]
             result.errors.append(fitness.inside(project, name, within[0]))
-    _settle_elsewhere(project, fit, result)
+    _settle_elsewhere(project, fit, result, record)
     fresh = [target.path for target in fit.values() if target.item is None]
     for name in sorted(git.listed(project, fresh)):
         del fit[name]
@@ -186,7 +178,9 @@ def chosen(project: Project, typed: Sequence[str], record: Record) -> Chosen:
     return result
 
 
-def _settle_elsewhere(project: Project, fit: dict[str, Target], result: Chosen) -> None:
+def _settle_elsewhere(
+    project: Project, fit: dict[str, Target], result: Chosen, record: Record
+) -> None:
     """Give what seems new the pointer that names it elsewhere, with others or from a pipeline.
 
     What overlaps with such an output is refused: DVC could not work with both.
@@ -194,15 +188,17 @@ def _settle_elsewhere(project: Project, fit: dict[str, Target], result: Chosen) 
     fresh = [name for name, target in fit.items() if target.item is None]
     if not fresh:
         return
-    tracked = outputs.in_worktree(project).by_path()
+    named = whereabouts.pointers_by_path(project, record)
     holding = {
-        folder: item.pointer
-        for item in tracked.values()
-        for folder in patterns.folders_above(item.path)
+        folder: pointer
+        for path, pointer in named.items()
+        for folder in patterns.folders_above(path)
     }
     for name in fresh:
-        item = tracked.get(name)
-        above = [folder for folder in patterns.folders_above(name) if folder in tracked]
+        item = None
+        if name in named:
+            item = outputs.in_worktree(project, [named[name]]).by_path().get(name)
+        above = [folder for folder in patterns.folders_above(name) if folder in named]
         if item is not None and not item.in_lock:
             fit[name] = Target(name, item.pointer, item)
             continue
@@ -217,7 +213,9 @@ def _settle_elsewhere(project: Project, fit: dict[str, Target], result: Chosen) 
         del fit[name]
 
 
-def _targets(project: Project, name: str, record: Record) -> list[Target]:
+def _targets(
+    project: Project, name: str, record: Record, around: fitness.Surroundings
+) -> list[Target]:
     if not name:
         raise PathError(
             "The whole repository cannot be one tracked folder.",
@@ -236,10 +234,10 @@ def _targets(project: Project, name: str, record: Record) -> list[Target]:
         return _by_pointer(project, name)
     fitness.check_name(name)
     item = fitness.existing(project, name, record)
-    fitness.check_kind(project, name, item)
+    fitness.check_kind(project, name, item, around)
     if item is not None:
         return [Target(item.path, item.pointer, item)]
-    fitness.check_free(project, name, record)
+    fitness.check_free(project, name, around)
     return [Target(name, capture.pointer_name(name))]
 
 

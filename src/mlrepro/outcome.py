@@ -2,24 +2,23 @@
 
 from __future__ import annotations
 
-import json
 import os
-import re
-from collections.abc import Callable
 
 from mlrepro import redaction
 from mlrepro.dataclass import TYPE_CHECKING, dataclass, field
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from typing import Any
 
     from mlrepro.errors import MlreproError
     from mlrepro.project import Project
 
+    Show = Callable[[str], str]
+
 ENVELOPE_VERSION = 1
 EXIT_BUG, EXIT_INTERRUPTED = 3, 130
 
-Show = Callable[[str], str]
 
 _PATHS = frozenset({"path", "pointer", "file", "before"})
 _PATH_LISTS = frozenset(
@@ -53,6 +52,8 @@ class Outcome:
 
     def envelope(self) -> str:
         """The one line of JSON that a program reads: ASCII, so that no name can spoil it."""
+        import json
+
         return json.dumps(
             {
                 "version": ENVELOPE_VERSION,
@@ -69,6 +70,10 @@ class Outcome:
 
         No secret is in them, whoever wrote the words.
         """
+        if not self.errors:
+            return []
+        import json
+
         told = [_told(error, self.show) for error in self.errors]
         without: list[dict[str, str]] = json.loads(redaction.shown(json.dumps(told)))
         return without
@@ -78,6 +83,8 @@ def _told(error: MlreproError, show: Show) -> dict[str, str]:
     about = error.as_dict()
     if not error.path:
         return about
+    import re  # only on the way to a message
+
     # In its words, an error names its path, or the pointer of it, relative to the top, too.
     path = re.escape(error.path.removesuffix(".dvc"))
     named = re.compile(rf"(?<![\w./-]){path}(?:\.dvc)?(?!\.?[\w/-])")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 
-from mlrepro import git, plainfile, pointer, remote
+from mlrepro import digest, git, plainfile, pointer, remote
 from mlrepro.dataclass import TYPE_CHECKING, dataclass, field
 from mlrepro.errors import MlreproError, PathError, PointerError, PointerUnknown
 from mlrepro.pointer import Out
@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
 LOCK_FILE = "dvc.lock"
 MAX_LOCK_BYTES = 1 << 22
+_ENDS = (b".dvc", LOCK_FILE.encode())
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,9 +71,7 @@ def is_lock(name: str) -> bool:
 
 def git_oid(content: bytes) -> str:
     """The name git gives a file with this content (SHA-1 repositories)."""
-    import hashlib
-
-    return hashlib.sha1(b"blob %d\0" % len(content) + content, usedforsecurity=False).hexdigest()
+    return digest.sha1(b"blob %d\0" % len(content) + content)
 
 
 def read_pointers(
@@ -175,8 +174,8 @@ def _pipeline(project: Project, folder_: str) -> bytes:
 def in_worktree(project: Project, names: Sequence[str] | None = None) -> Listing:
     """What the pointer files of the worktree say: all of them, or those named."""
     if names is None:
-        listed = git.paths(git.run(project, "ls-files", "-z", "--cached", "--deduplicate"))
-        every = [name for name in listed if is_pointer(name)]
+        listed = [name for name in git.entries(project).names if name.endswith(_ENDS)]
+        every = [name for name in map(os.fsdecode, listed) if is_pointer(name)]
         fresh = git.untracked(project, "*.dvc", f":(glob)**/{LOCK_FILE}")
         every += [name for name in fresh if is_pointer(name)]
         names = sorted(dict.fromkeys(every))
@@ -244,9 +243,11 @@ def _contents(project: Project, named: dict[str, str]) -> dict[str, bytes]:
     return contents | git.blobs(project, missing, pointer.MAX_POINTER_BYTES)
 
 
-def at_revision(project: Project, revision: str) -> Listing:
-    """What the pointers say in a commit."""
-    every = {name: oid for name, oid, _ in git.tree(project, revision)}
+def at_revision(
+    project: Project, revision: str, tree: Iterable[tuple[str, str, int]] | None = None
+) -> Listing:
+    """What the pointers say in a commit; ``tree``: what ``git.tree`` said of it, where known."""
+    every = {name: oid for name, oid, _ in tree or git.tree(project, revision)}
     named = {name: oid for name, oid in every.items() if is_pointer(name)}
     stages = {name: every.get(pipeline_of(name), "") for name in named if is_lock(name)}
     wanted = [*named.values(), *(oid for oid in stages.values() if oid)]

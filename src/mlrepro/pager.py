@@ -16,9 +16,6 @@ from mlrepro.errors import MlreproError
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-# What a person reads rather than glances at, as git pages its own log and diff.
-VERBS = frozenset({"config", "diff", "log"})
-
 # As git has it: quit where all fits on the screen, show colours, leave the screen as it is.
 _SETTINGS = {"LESS": "FRX", "LV": "-c"}
 _ONE_WORD = re.compile(r"[\w./-]+")  # no more than a program's name

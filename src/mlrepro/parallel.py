@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import os
-import threading
 import time
+from _thread import allocate_lock
 
 from mlrepro.dataclass import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from _thread import LockType
     from collections.abc import Callable, Iterator, Sequence
     from typing import TypeVar
 
@@ -22,6 +23,23 @@ class Halted(Exception):
     """Raised in a thread because another one failed or the user interrupted; never reported."""
 
 
+class Flag:
+    """Is set once, and stays so."""
+
+    __slots__ = ("_set",)
+
+    def __init__(self) -> None:
+        self._set = False
+
+    def set(self) -> None:
+        """Set it, in whatever thread."""
+        self._set = True
+
+    def is_set(self) -> bool:
+        """Whether it was set."""
+        return self._set
+
+
 class Crew:
     """Up to ``jobs`` threads (0: one a core, at most 8) that work through a list.
 
@@ -30,9 +48,9 @@ class Crew:
     """
 
     def __init__(self, jobs: int = 0, patience_s: float | None = None) -> None:
-        self.jobs = jobs if jobs > 0 else min(_MOST, _cores())
+        self.jobs = jobs if jobs > 0 else min(_MOST, cores())
         self._patience_s = patience_s
-        self.halt = threading.Event()
+        self.halt = Flag()
 
     def check(self) -> None:
         """Called between steps of long work: raises Halted when it is to be given up."""
@@ -60,9 +78,11 @@ class Crew:
             for item in items:
                 work(item)
             return
-        source, guard, failures = iter(items), threading.Lock(), list[BaseException]()
+        from threading import Thread  # three milliseconds
+
+        source, guard, failures = iter(items), allocate_lock(), list[BaseException]()
         threads = [
-            threading.Thread(target=self._serve, args=(work, source, guard, failures), daemon=True)
+            Thread(target=self._serve, args=(work, source, guard, failures), daemon=True)
             for _ in range(count)
         ]
         try:
@@ -85,7 +105,7 @@ class Crew:
         self,
         work: Callable[[Item], None],
         source: Iterator[Item],
-        guard: threading.Lock,
+        guard: LockType,
         failures: list[BaseException],
     ) -> None:
         while not self.halt.is_set():
@@ -101,7 +121,7 @@ class Crew:
                 return
 
 
-def _cores() -> int:
+def cores() -> int:
     """How many cores this process may use."""
     try:
         return len(os.sched_getaffinity(0))

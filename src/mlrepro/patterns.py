@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import fnmatch
 import os
 
-from mlrepro import literal, plainfile
+from mlrepro import plainfile
 from mlrepro.dataclass import TYPE_CHECKING
 from mlrepro.errors import PathError
 
@@ -15,6 +14,7 @@ if TYPE_CHECKING:
     from mlrepro.project import Project
 
 MAGIC = frozenset("*?[")
+MAX_SOURCE = 256 << 10  # bytes, as in ``literal``
 
 
 def is_pattern(text: str) -> bool:
@@ -35,7 +35,13 @@ def matches(path: str, pattern: str) -> bool:
 
 
 def _fits_one(parts: list[str], at: int, piece: str) -> bool:
-    return at < len(parts) and fnmatch.fnmatchcase(parts[at], piece)
+    return at < len(parts) and _is_like(parts[at], piece)
+
+
+def _is_like(name: str, piece: str) -> bool:
+    from fnmatch import fnmatchcase  # only where there are patterns
+
+    return fnmatchcase(name, piece)
 
 
 def expand(root: str, pattern: str) -> list[str]:
@@ -86,7 +92,7 @@ def _candidates(root: str, folder: str, piece: str) -> Iterator[tuple[str, bool]
             for entry in entries:
                 if entry.name.startswith(".") and not piece.startswith("."):
                     continue
-                if piece == "**" or fnmatch.fnmatchcase(entry.name, piece):
+                if piece == "**" or _is_like(entry.name, piece):
                     yield lead + entry.name, entry.is_dir(follow_symlinks=False)
     except OSError:
         return
@@ -106,7 +112,7 @@ def of_new_data(project: Project) -> Sequence[str]:
     """
     place = os.path.join(project.root, "config", "config.py")
     try:
-        data = plainfile.read(project.root, "config/config.py", literal.MAX_SOURCE + 1)
+        data = plainfile.read(project.root, "config/config.py", MAX_SOURCE + 1)
     except OSError:
         return ()
     except PathError:
@@ -115,6 +121,8 @@ def of_new_data(project: Project) -> Sequence[str]:
         return config.load(project.root, os.environ).track
     if b"TRACK" not in data:
         return ()
+    from mlrepro import literal  # only where there is something to understand
+
     value = literal.read_names(literal.decode(data), place, os.environ).values.get("TRACK")
     if isinstance(value, (list, tuple)) and all(_is_plain_glob(item) for item in value):
         return value

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-from array import array
 
 from mlrepro import collisions, executable, folder, index, legacy, transfer
 from mlrepro.dataclass import TYPE_CHECKING, dataclass, field
@@ -12,12 +11,14 @@ from mlrepro.restoring import Restore
 from mlrepro.safepath import quoted
 
 if TYPE_CHECKING:
+    from array import array
     from collections.abc import Iterable, Sequence
 
     from mlrepro.outputs import Tracked
     from mlrepro.project import Project
     from mlrepro.remote import Remote
     from mlrepro.restoring import Restored
+    from mlrepro.store import Store
     from mlrepro.worktree import Data
 
 NUMBERS = folder.NUMBERS
@@ -138,15 +139,14 @@ def _members(project: Project, target: Remote, plan: Plan) -> tuple[dict[str, st
     """The members of a folder when it was last in step, and now; sets what they are to be."""
     item, data, synced = plan.item, plan.data, plan.entry.synced
     places = [target.cache] + ([target.store] if target.store is not None else [])
-    listing = transfer.listing_of(item.oid, places) or []
-    plan.members = {member.relpath: member.oid for member in listing}
+    plan.members = _listed(item.oid, places)
     clashes = collisions.clashes(plan.members, project.state_dir)
     refused = collisions.refusal(clashes, next(iter(clashes), ""))
     if refused is not None:
         raise refused
     was: dict[str, str] = {}
     if synced.endswith(".dir"):
-        was = {member.relpath: member.oid for member in transfer.listing_of(synced, places) or []}
+        was = _listed(synced, places)
     if data.tree is None:
         return was, {}
     now = data.tree.members()
@@ -161,6 +161,11 @@ def _members(project: Project, target: Remote, plan: Plan) -> tuple[dict[str, st
     return was, now
 
 
+def _listed(oid: str, places: Sequence[Store]) -> dict[str, str]:
+    """What a folder's listing names, relative path → hash; empty where none is at hand."""
+    return {member.relpath: member.oid for member in transfer.listing_of(oid, places) or ()}
+
+
 def after(project: Project, plan: Plan, done: dict[str, Restored], whole: bool) -> index.Entry:
     """The record of a path after it was brought: nothing of it needs to be hashed again."""
     entry, item = plan.entry, plan.item
@@ -170,8 +175,11 @@ def after(project: Project, plan: Plan, done: dict[str, Restored], whole: bool) 
         entry.hashed(item.oid if whole else "", item.out.size or 0, None, index.now_ns())
     elif plan.bring and plan.bring[0].dest in done:
         one = done[plan.bring[0].dest]
-        now = executable.give(one.dest, one.stat, item.out.isexec)
-        entry.hashed(item.oid, one.stat.st_size, now, one.began_ns)
+        if one.stat is not None and one.began_ns:
+            now = executable.give(one.dest, one.stat, item.out.isexec)
+            entry.hashed(item.oid, one.stat.st_size, now, one.began_ns)
+        else:
+            entry.hashed(item.oid, item.out.size or 0, None, 0)  # it is hashed when looked at
     if whole:
         entry.stored = True
         entry.in_step(item.oid)
@@ -180,8 +188,11 @@ def after(project: Project, plan: Plan, done: dict[str, Restored], whole: bool) 
 
 def _after_folder(project: Project, plan: Plan, done: dict[str, Restored], whole: bool) -> None:
     base = project.absolute(plan.item.path)
+    fresh = plan.data.tree is None
     try:
-        walked = folder.walk(project.root, plan.item.path)
+        walked = folder.walk(project.root, plan.item.path, stats=not fresh)
+        if fresh:  # nearly always all of its files were just looked at
+            walked.numbers = _numbers(base, walked.names, done)
     except OSError:
         return
     before = plan.data.tree.unchanged(walked) if plan.data.tree is not None else {}
@@ -193,18 +204,28 @@ def _after_folder(project: Project, plan: Plan, done: dict[str, Restored], whole
         one = done.get(os.path.join(base, name))
         oid = before.get(name, "")
         if one is not None:
-            same = one.began_ns and list(row) == list(numbers_of(one.stat))
+            same = one.stat and one.began_ns and tuple(row) == numbers_of(one.stat)
             oid = plan.members.get(name, "") if same else ""
         if not oid:
             row = (0,) * NUMBERS  # not proven: it will be read once
         oids.append(oid or "0" * 32)
         numbers += row
-    walked.numbers = array("q", numbers)
+    walked.numbers = folder.packed(numbers)
     proven = folder.Tree(
         plan.item.path, plan.item.oid if whole else "", walked, bytes.fromhex("".join(oids)),
         max(began, plan.data.began_ns),
     )  # fmt: skip
     folder.save(project.state_dir, proven)
+
+
+def _numbers(base: str, names: Sequence[str], done: dict[str, Restored]) -> array[int]:
+    """The five numbers of each file of a folder: as it was placed, else as it is."""
+    numbers: list[int] = []
+    for name in names:
+        one = done.get(f"{base}/{name}")
+        about = one.stat if one is not None else None
+        numbers += numbers_of(about or os.lstat(f"{base}/{name}"))
+    return folder.packed(numbers)
 
 
 def stats_of(data: Data) -> dict[str, tuple[int, int, int, int, int]]:

@@ -12,11 +12,13 @@ from mlrepro import scalar
 from mlrepro.dataclass import dataclass, field
 from mlrepro.errors import PointerError, PointerUnknown
 from mlrepro.listing import (
-    MAX_LISTING_BYTES,
     Member,
+    Members,
     listing_oid,
     parse_listing,
+    read_listing,
     render_listing,
+    render_pairs,
 )
 from mlrepro.safepath import check_paths, is_oid, is_utf8, named, path_error, path_problem
 
@@ -25,9 +27,9 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
 __all__ = [
-    "MAX_LISTING_BYTES",
     "MAX_POINTER_BYTES",
     "Member",
+    "Members",
     "Out",
     "Pointer",
     "is_oid",
@@ -36,8 +38,10 @@ __all__ = [
     "parse",
     "parse_listing",
     "path_problem",
+    "read_listing",
     "render",
     "render_listing",
+    "render_pairs",
 ]
 
 MAX_POINTER_BYTES = 1 << 20

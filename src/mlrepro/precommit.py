@@ -33,6 +33,7 @@ if TYPE_CHECKING:
 class _Work:
     """What the comparison of data and pointers came to."""
 
+    found: dict[str, Data] = field(default_factory=dict)
     refresh: list[Tracked] = field(default_factory=list)
     in_step: list[tuple[Tracked, Data]] = field(default_factory=list)
     errors: list[MlreproError] = field(default_factory=list)
@@ -101,6 +102,7 @@ def _compare(
     """Judge every tracked path by the three-way rule."""
     work = _Work()
     data = worktree.examine(project, [item.path for item in outs], record, options, outs)
+    work.found = data
     for item in outs:
         now = data[item.path]
         if now.error is not None:
@@ -148,7 +150,9 @@ def _refresh(
     """Save what was edited, write its pointers, and stage them in every index that matters."""
     done = _Done()
     plain = [item for item in work.refresh if not item.in_lock]
-    wanted = [capture.Target(item.path, item.pointer, item) for item in plain]
+    wanted = [
+        capture.Target(item.path, item.pointer, item, work.found.get(item.path)) for item in plain
+    ]
     try:
         saved = pipeline.save(project, target, wanted, record, options) if wanted else None
     except StoreError as error:

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
 
 from mlrepro.dataclass import TYPE_CHECKING
 from mlrepro.errors import StoreError
 from mlrepro.store import store_error
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from mlrepro.store import Store
 
 STEPS = ("write", "read", "list", "remove")

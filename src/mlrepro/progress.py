@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import threading
+from _thread import RLock
 
 from mlrepro import redaction
 from mlrepro.dataclass import TYPE_CHECKING
@@ -10,6 +10,7 @@ from mlrepro.result import Reporter
 from mlrepro.terminal import is_lively, visible, write
 
 if TYPE_CHECKING:
+    from threading import Timer
     from types import TracebackType
     from typing import TextIO
 
@@ -32,12 +33,12 @@ class StreamReporter(Reporter):
         self._quiet = quiet
         self._verbose = verbose
         self._bars = is_lively(stream) and not quiet
-        self._lock = threading.RLock()
+        self._lock = RLock()
         self._running = 0
         self._label = ""
         self._total = 0
         self._done = 0
-        self._timer: threading.Timer | None = None
+        self._timer: Timer | None = None
         self._bar: Bar | None = None
 
     def step(self, text: str) -> None:
@@ -59,7 +60,9 @@ class StreamReporter(Reporter):
             self._label = visible(label)
             self._total += total
             if self._running == 1:
-                self._timer = threading.Timer(SECONDS_BEFORE_BAR, self._show_bar)
+                from threading import Timer
+
+                self._timer = Timer(SECONDS_BEFORE_BAR, self._show_bar)
                 self._timer.daemon = True
                 self._timer.start()
             self._update_bar()

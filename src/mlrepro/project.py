@@ -119,3 +119,13 @@ def _bare(git_dir: str, cwd: str) -> bool:
         and not os.path.exists(os.path.join(git_dir, "commondir"))
         and (cwd == git_dir or cwd.startswith(git_dir + os.sep))
     )
+
+
+def require_dvc(project: Project) -> None:
+    """Raise RepositoryError where the repository has not been set up."""
+    if not os.path.isdir(project.dvc_dir):
+        raise RepositoryError(
+            "This repository is not set up for mlrepro: it has no .dvc folder.",
+            "mlrepro init",
+            code="not-initialised",
+        )

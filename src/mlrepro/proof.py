@@ -256,17 +256,17 @@ class _Prover:
             self._sums[oid] = total
         return whole
 
-    def _members(self, oid: str) -> tuple[Sequence[pointer.Member] | None, str, str]:
+    def _members(self, oid: str) -> tuple[pointer.Members | None, str, str]:
         """What a listing names; why, if so, it cannot be read from the store, and more of it."""
         reason = ""
         for place in (self._store, self._cache):
-            data = _read(place, oid) if place is not None else None
-            if data is None:
-                continue
-            if pointer.listing_oid(data) != oid:
-                reason = CORRUPT if place is self._store else reason
-                continue
             try:
+                data = _read(place, oid) if place is not None else None
+                if data is None:
+                    continue
+                if pointer.listing_oid(data) != oid:
+                    reason = CORRUPT if place is self._store else reason
+                    continue
                 return pointer.parse_listing(data, oid), reason, ""
             except MlreproError as error:
                 return None, BAD, error.message
@@ -274,14 +274,12 @@ class _Prover:
 
 
 def _read(place: Store, oid: str) -> bytes | None:
+    """The bytes of a listing. Raises PointerError for one that is too large to be read."""
     found = place.find(oid)
     try:
-        if found is not None:
-            with open(found[0], "rb") as file:
-                return file.read(pointer.MAX_LISTING_BYTES + 1)
+        return pointer.read_listing(found[0], oid) if found is not None else None
     except OSError:
         return b""  # there, but nothing can be restored by it
-    return None
 
 
 def problems(project: Project, every: Lineage, proof: Proof, *, named: bool) -> list[Problem]:

@@ -5,12 +5,15 @@ from __future__ import annotations
 import errno
 import os
 import stat
-from collections.abc import Callable, Iterator
 
+from mlrepro.dataclass import TYPE_CHECKING
 from mlrepro.errors import MlreproError, StoreError
 from mlrepro.kernel import reflink
 from mlrepro.store import Store, store_error
 from mlrepro.streaming import SMALL, Sink, nothing, pour, text_md5
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
 
 
 class Blob:

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import os
 import struct
-from collections.abc import Collection, Iterable
-from hashlib import md5
 from zlib import crc32
 
-from mlrepro import durable
+from mlrepro import digest, durable
+from mlrepro.dataclass import TYPE_CHECKING
+from mlrepro.lock import Lock
+
+if TYPE_CHECKING:
+    from collections.abc import Collection, Iterable
 
 # One file for each place in the git folder that all worktrees of a clone share. After its head come
 # blocks, each of records of a fixed width, in order, with their number and checksum before them.
@@ -29,7 +32,7 @@ class Receipts:
 
     def __init__(self, common_dir: str, place: str) -> None:
         self._place = place.encode("utf-8", "surrogateescape").replace(b"\n", b" ")
-        name = md5(self._place, usedforsecurity=False).hexdigest()
+        name = digest.md5(self._place)
         self._folder = os.path.join(common_dir, "mlrepro", "receipts")
         self._file = os.path.join(self._folder, name)
         self._first = b""
@@ -88,7 +91,7 @@ class Receipts:
     def _most(self) -> int:
         return max(_FEW, len(self._first) // _WIDTH // 4)
 
-    def _locked(self) -> durable.Lock:
+    def _locked(self) -> Lock:
         os.makedirs(self._folder, exist_ok=True)
         lock = _Fresh(self._file + ".lock")
         lock.owner = self
@@ -132,7 +135,7 @@ class Receipts:
         self._good = len(data)
 
 
-class _Fresh(durable.Lock):
+class _Fresh(Lock):
     """Holds the lock, and reads first what others wrote meanwhile."""
 
     owner: Receipts

@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
-from mlrepro import render_diff, render_history, render_store
+import sys
+
 from mlrepro.amounts import many, size
 from mlrepro.dataclass import TYPE_CHECKING
 from mlrepro.layout import Paths, hint, short, table
+from mlrepro.render_status import STATE_HINTS, notes, status
 from mlrepro.terminal import visible
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Sequence
+    from collections.abc import Callable
     from typing import Any
 
     from mlrepro.outcome import Show
     from mlrepro.result import Options
+
+    _Renderer = Callable[[Any, Paths, bool], list[str]]
 
 # Results are known here by their fields alone: importing the commands would import all they need.
 
@@ -32,20 +36,12 @@ def _told(details: list[str], summary: str, would: bool) -> list[str]:
     return [f"would {summary}", *details] if would else [*details, summary]
 
 
-def _notes(result: Any, items: Iterable[Any], path: Paths) -> list[str]:
-    """What else is to be known; a note may begin with the path or pointer of one of ``items``."""
-    names = {name for item in items for name in (item.path, item.pointer)}
-    lines = []
-    for note in result.notes:
-        about, colon, rest = note.partition(": ")
-        lines.append(
-            f"note: {path(about) if about in names else visible(about)}{colon}{visible(rest)}"
-        )
-    return lines
-
-
 def _missing(result: Any, path: Paths) -> list[list[str]]:
-    """A row for each blob that is nowhere, unless an error already tells of its path."""
+    """A row for each blob that is nowhere, unless the errors already tell of its path, or how many
+    more there are.
+    """
+    if any(error.code == "more-problems" for error in result.errors):
+        return []
     told = {error.path for error in result.errors}
     rows = []
     for lost in result.missing:
@@ -84,7 +80,7 @@ def _track(result: Any, path: Paths, would: bool) -> list[str]:
     for change in result.ignore_changes:
         file, _, line = change.partition(": ")
         details.append(f"ignored  {path(file)}: {visible(line)}")
-    details += _notes(result, result.tracked, path)
+    details += notes(result, result.tracked, path)
     stored = result.stored
     count = f"{len(result.tracked):,}"
     if not altered and not stored.count:
@@ -95,53 +91,6 @@ def _track(result: Any, path: Paths, would: bool) -> list[str]:
         return _told(details, f"track {count}, store {stored.count:,} {amount}", would)
     lines = [*details, f"{count} tracked, {stored.count:,} stored {amount}"]
     return [*lines, hint("git commit")] if altered and not result.errors else lines
-
-
-_STATE_HINTS = {
-    "modified": "mlrepro track",
-    "missing": "mlrepro pull",
-    "conflict": "mlrepro resolve --ours PATH (or --theirs, or --union)",
-}
-
-
-def _status(result: Any, path: Paths, _would: bool) -> list[str]:
-    if not result.files:
-        return [] if result.errors else ["nothing is tracked yet", hint("mlrepro track PATH")]
-    rows = []
-    for item in result.files:
-        absent = "" if item.stored or item.state == "modified" else "not in the store"
-        rows.append(
-            (item.state, path(item.path), visible("; ".join(filter(None, (item.note, absent)))))
-        )
-    states = [item.state for item in result.files]
-    odd = [state for state in dict.fromkeys(states) if state != "unchanged"]
-    if result.clean:
-        order = f"{len(states):,} tracked, all in order"
-    elif odd:
-        counts = ", ".join(f"{states.count(state):,} {state}" for state in odd)
-        order = f"{len(states):,} tracked: {counts}"
-    else:
-        order = f"{len(states):,} tracked, all unchanged"
-    head = "HEAD can be restored" if result.restorable else "HEAD cannot be restored"
-    lines = [*table(rows), *_notes(result, result.files, path), f"{order}; {head}"]
-    if result.clean:
-        return lines
-    todo = [_STATE_HINTS[state] for state in odd if state in _STATE_HINTS]
-    if any(not item.stored for item in result.files if item.state != "modified"):
-        todo.append("mlrepro push")
-    if not todo:
-        todo += _to_commit(result.notes)
-    said = {error.hint for error in result.errors}
-    return lines + [hint(text) for text in todo if text not in said]
-
-
-def _to_commit(notes: Sequence[str]) -> list[str]:
-    """How to commit what is not committed, by what ``status`` says of it."""
-    if any(note.endswith("neither staged nor committed") for note in notes):
-        return ["mlrepro track && git commit"]
-    if any(note.endswith("removed, not committed") for note in notes):
-        return ["git commit -a"]
-    return ["git commit"] if any(note.endswith("staged, not committed") for note in notes) else []
 
 
 def _push(result: Any, path: Paths, would: bool) -> list[str]:
@@ -190,7 +139,7 @@ def _resolve(result: Any, path: Paths, would: bool) -> list[str]:
     )
     if would or result.errors:
         return lines
-    return [*lines, hint(_STATE_HINTS["conflict"] if left else "git commit")]
+    return [*lines, hint(STATE_HINTS["conflict"] if left else "git commit")]
 
 
 def _diff(result: Any, path: Paths, would: bool) -> list[str]:
@@ -198,6 +147,8 @@ def _diff(result: Any, path: Paths, would: bool) -> list[str]:
         from mlrepro import render_markdown
 
         return render_markdown.diff(result, path)
+    from mlrepro import render_diff
+
     return render_diff.diff(result, path, would)
 
 
@@ -214,23 +165,32 @@ def _explain(result: Any, path: Paths, _would: bool) -> list[str]:
     return lines
 
 
-_RENDERERS: dict[str, Callable[[Any, Paths, bool], list[str]]] = {
+def _later(module: str, verb: str) -> _Renderer:
+    """The renderer of a verb that is used less often, and loads more."""
+
+    def draw(result: Any, path: Paths, would: bool) -> list[str]:
+        name = f"mlrepro.{module}"
+        __import__(name)
+        lines: list[str] = getattr(sys.modules[name], verb)(result, path, would)
+        return lines
+
+    return draw
+
+
+_RENDERERS: dict[str, _Renderer] = {
     "init": _init,
     "track": _track,
-    "status": _status,
+    "status": status,
     "push": _push,
     "pull": _pull,
     "resolve": _resolve,
-    "log": render_history.log,
-    "config": render_history.config,
     "diff": _diff,
-    "restore": render_store.restore,
-    "checkout": render_store.checkout,
-    "verify": render_store.verify,
-    "remote": render_store.remote,
-    "gc": render_store.gc,
-    "mv": render_store.mv,
-    "untrack": render_store.untrack,
-    "doctor": render_store.doctor,
     "hook": _explain,
-}
+    **{verb: _later("render_history", verb) for verb in ("log", "config")},
+    **{
+        verb: _later("render_store", verb)
+        for verb in (
+            "restore", "checkout", "verify", "remote", "gc", "mv", "untrack", "doctor",
+        )
+    },
+}  # fmt: skip

@@ -2,96 +2,47 @@
 
 from __future__ import annotations
 
-import errno
+import itertools
 import os
-import threading
-import time
-from collections.abc import Sequence
+from _thread import allocate_lock
 
 from mlrepro.anchor import Anchor
-from mlrepro.dataclass import dataclass, field
-from mlrepro.durable import discard, flush, free_bytes, sync_dirs, sync_files
+from mlrepro.dataclass import TYPE_CHECKING
+from mlrepro.durable import discard, flush, free_bytes
 from mlrepro.errors import MlreproError, StoreError
 from mlrepro.hashing import in_turn, stat_key
 from mlrepro.kernel import reflink
 from mlrepro.parallel import Crew
 from mlrepro.placing import (
-    FULL,
     disk_error,
     key_of,
     place_error,
-    place_new,
     remove_files,
-    replace,
 )
 from mlrepro.reading import Blob, open_blobs, set_aside
 from mlrepro.result import Reporter
+from mlrepro.settling import (
+    BATCH_BYTES,
+    FLUSH_AT_ONCE,
+    Batch,
+    Restore,
+    Restored,
+    RestoreReport,
+    Staged,
+)
+from mlrepro.shares import share_out
+from mlrepro.smallblobs import Stage, keep
 from mlrepro.staging import Staging, sweep
 from mlrepro.store import Store
+from mlrepro.streaming import SMALL
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
 
 __all__ = ["Restore", "RestoreReport", "Restored", "remove_files", "restore_files"]
 
-_BATCH_FILES = 4096
-_BATCH_BYTES = 1 << 29
-_FLUSH_AT_ONCE = 1 << 24  # bytes; from here on a file is flushed while others are still copied
-# A write is stamped with the last clock tick, up to 10 ms ago; the index counts on 20.
-_TICK_NS = 12_000_000
-_SETTLED_NS = 30_000_000
-
-
-@dataclass(slots=True)
-class Restore:
-    """One file to bring back.
-
-    ``dest``: absolute path; ``size``: bytes, where known; ``expect``: the stat (or size, mtime_ns,
-    ctime_ns, inode, device) that the file there must still have; None: there must be none.
-    ``legacy``: a pointer of DVC 2 names it, whose own blob comes before DVC 3's.
-    """
-
-    oid: str
-    dest: str
-    size: int | None = None
-    isexec: bool = False
-    expect: os.stat_result | tuple[int, ...] | None = None
-    legacy: bool = False
-
-
-@dataclass(slots=True)
-class Restored:
-    """A file that is in place: its stat, and since when (epoch ns) any write to it would show.
-
-    Where it has been written to already, ``stat`` is not the file's and ``began_ns`` is 0.
-    """
-
-    dest: str
-    stat: os.stat_result
-    began_ns: int
-
-
-@dataclass
-class RestoreReport:
-    """``missing``: no source has the right bytes; ``kept``: the file there is not as expected, or
-    is being written to; ``failed``: could not be put in place, and why; ``corrupt``: oids that were
-    found damaged in a source and set aside there; ``recovered``: users' files that a run which was
-    killed left in staging, set aside; ``unkept``: blobs of other sources, right, that could not be
-    linked into the cache.
-    """
-
-    restored: list[Restored] = field(default_factory=list)
-    missing: list[Restore] = field(default_factory=list)
-    kept: list[str] = field(default_factory=list)
-    failed: list[tuple[str, MlreproError]] = field(default_factory=list)
-    corrupt: list[str] = field(default_factory=list)
-    recovered: list[str] = field(default_factory=list)
-    unkept: list[str] = field(default_factory=list)
-
-
-@dataclass(slots=True)
-class _Staged:
-    item: Restore
-    temp: str
-    stat: os.stat_result
-    beside: bool
+# What was staged: the file, size, mtime (ns), inode, device, whether the cache is without it.
+Found = tuple[str, int, int, int, int, bool]
 
 
 def restore_files(
@@ -147,35 +98,89 @@ class _Restorer:
         self.reporter = reporter
         self.report = RestoreReport()
         self._device = os.stat(room.folder).st_dev
-        self._guard = threading.Lock()
-        self._one_batch = threading.Lock()
-        self._batch: list[_Staged] = []
-        self._bytes = 0
-        self._placed: list[_Staged] = []
+        self.batch = Batch(anchor, room, self.report)
+        self._guard = allocate_lock()
+        self._last = 0
 
     def run(self, items: Sequence[Restore]) -> None:
         """Restore all: copied in several threads, put in place by one at a time."""
-        sizes = [self._size(item.oid) for item in items]
+        sizes = [self._size(item) for item in items]
         self._check_space(items, sizes)
+        stage = Stage([*self.sources], self.room, itertools.count())
+
+        def fetch_small(share: int, at: int) -> Found | None:
+            item = items[at]
+            if item.expect is not None and not _is_expected(item):
+                return None
+            return stage(share, item.oid, item.size, item.isexec)
+
+        def take(at: int, staged: Found) -> None:
+            self._take(items[at], staged)
 
         def fetch(at: int) -> None:
-            self.fetch(items[at], beside=False)
+            staged = fetch_small(0, at) if at in small else None
+            if staged is not None:
+                self._take(items[at], staged)
+            else:
+                self.fetch(items[at], beside=False)
 
-        self.crew.each(self.crew.one_by_one(fetch), in_turn(sizes))
+        small = dict.fromkeys(self._small(items, sizes))
+        left = share_out(list(small), self.crew.jobs, fetch_small, take)
+        done = small.keys() - left
+        if done:
+            small.clear()  # what is left of them is out of the ordinary
+        rest = [at for at in range(len(items)) if at not in done]
+        self.crew.each(self.crew.one_by_one(fetch), in_turn(sizes, rest))
         self.place()
-        self._settle()
+        self.batch.settle()
 
-    def _size(self, oid: str) -> int:
-        for store in self.sources:
-            found = store.find(oid)
+    def place(self) -> None:
+        """Put what is staged in its place; what goes behind a mount is staged there, and placed."""
+        far = self.batch.place()
+        for item in far:
+            self.fetch(item, beside=True)
+        if far:
+            self.batch.place()
+
+    def _add(self, staged: Staged) -> None:
+        if self.batch.add(staged):
+            self.place()
+
+    def _small(self, items: Sequence[Restore], sizes: list[int]) -> list[int]:
+        """The positions of the items that nothing is said of that would take more than a copy."""
+        devices: dict[str, bool] = {}
+        found = []
+        for at, item in enumerate(items):
+            if item.legacy or sizes[at] > SMALL:
+                continue
+            folder = os.path.dirname(item.dest)
+            if folder not in devices:
+                devices[folder] = self._device_of(item.dest) == self._device
+            if devices[folder]:
+                found.append(at)
+        return found
+
+    def _take(self, item: Restore, staged: Found) -> None:
+        """Add a file that was staged to the batch."""
+        temp, size, mtime_ns, inode, device, unkept = staged
+        if unkept:
+            self.report.unkept.append(item.oid)
+        self.reporter.advance(size)
+        self._add(Staged(item, temp, size, mtime_ns, inode, device, False))
+
+    def _size(self, item: Restore) -> int:
+        size: int
+        for at in dict.fromkeys((self._last, *range(len(self.sources)))):
+            found = self.sources[at].find(item.oid)
             if found is not None:
-                return found[1].st_size
+                self._last, size = at, found[1].st_size  # the next one is likely there, too
+                return size
         return 0
 
     def _check_space(self, items: Sequence[Restore], sizes: list[int]) -> None:
         free, total = free_bytes(self.room.folder), sum(sizes)
         old = sum(key_of(item.expect)[0] for item in items if item.expect is not None)
-        needed = min(total, max(total - old, 0) + min(total, _BATCH_BYTES))
+        needed = min(total, max(total - old, 0) + min(total, BATCH_BYTES))
         if needed <= free or self._shares_blocks(items[sizes.index(max(sizes))].oid):
             return
         raise StoreError(
@@ -214,16 +219,13 @@ class _Restorer:
                 discard(temp)
                 return
             about = os.fstat(fd)
-            if about.st_size >= _FLUSH_AT_ONCE:
+            if about.st_size >= FLUSH_AT_ONCE:
                 flush(fd)
         finally:
             os.close(fd)
-        with self._guard:
-            self._batch.append(_Staged(item, temp, about, beside))
-            self._bytes += about.st_size
-            full = len(self._batch) >= _BATCH_FILES or self._bytes >= _BATCH_BYTES
-        if full:
-            self.place()
+        self._add(
+            Staged(item, temp, about.st_size, about.st_mtime_ns, about.st_ino, about.st_dev, beside)
+        )
 
     def _device_of(self, dest: str) -> int:
         """The device of the nearest folder above ``dest`` that there is."""
@@ -264,8 +266,7 @@ class _Restorer:
                 for blob in open_blobs(store, item.oid, bad):
                     if item.legacy and not blob.legacy:
                         continue  # the same text, maybe with other line ends
-                    os.ftruncate(fd, 0)
-                    os.lseek(fd, 0, os.SEEK_SET)
+                    _empty(fd)
                     if blob.pour(fd, self._explain, self.crew.check, self.reporter.advance):
                         if item.size is None or blob.stat.st_size == item.size:
                             self._keep(blob)
@@ -281,9 +282,11 @@ class _Restorer:
             finally:
                 self.report.corrupt += bad
         if item.legacy:
-            return self._fill(Restore(item.oid, item.dest, item.size, item.isexec, item.expect), fd)
+            rest = Restore(item.oid, item.dest, item.size, item.isexec, item.expect)
+            return self._fill(rest, fd)
         if other_size:
-            return self._fill(Restore(item.oid, item.dest, None, item.isexec, item.expect), fd)
+            rest = Restore(item.oid, item.dest, None, item.isexec, item.expect)
+            return self._fill(rest, fd)
         if problem is None:
             self.report.missing.append(item)
         else:
@@ -291,93 +294,25 @@ class _Restorer:
         return False
 
     def _keep(self, blob: Blob) -> None:
-        """Give the cache a blob whose bytes were just found right, where that costs no copy."""
+        """Give the cache a blob whose bytes were just found right."""
         cache = self.sources[0]
         if blob.store is cache or blob.legacy:
             return
-        try:
-            if not cache.link_from(blob.path, blob.oid):
-                if cache.stat(blob.oid) is None:
-                    self.report.unkept.append(blob.oid)
-            else:
-                now = os.lstat(cache.path(blob.oid))
-                if (now.st_ino, now.st_dev) != (blob.stat.st_ino, blob.stat.st_dev):
-                    discard(cache.path(blob.oid))  # another file has its name since it was read
-        except OSError:
-            pass  # a cache can do without
+        if not keep(cache, blob.path, blob.oid, blob.stat):
+            self.report.unkept.append(blob.oid)
 
     def _explain(self, error: OSError) -> StoreError:
         return disk_error(error, self.room.base)
 
-    def place(self) -> None:
-        """Flush what is staged, put each file in its place, and flush the names."""
-        far: list[Restore] = []
-        with self._one_batch:
-            with self._guard:
-                batch, self._batch, self._bytes = self._batch, [], 0
-            if not batch:
-                return
-            for device in {one.stat.st_dev for one in batch}:
-                here = [one for one in batch if one.stat.st_dev == device]
-                sync_files([one.temp for one in here if one.stat.st_size < _FLUSH_AT_ONCE])
-            _wait_until(max(one.stat.st_mtime_ns for one in batch) + _TICK_NS)
-            folders: dict[int, set[str]] = {}
-            for one in batch:
-                there = self._place(one, far)
-                if there is not None:
-                    folders.setdefault(there, set()).add(os.path.dirname(one.item.dest))
-                    self._placed.append(one)
-            for names in folders.values():
-                sync_dirs(names)
-        for item in far:
-            self.fetch(item, beside=True)
-        if far:
-            self.place()
 
-    def _place(self, one: _Staged, far: list[Restore]) -> int | None:
-        """Put one file in its place; its device, or None where it was not put there."""
-        item, done = one.item, False
-        try:
-            folder, name = self.anchor.parent(item.dest, make=True)
-            try:
-                if item.expect is None:
-                    done = place_new(one.temp, folder, name)
-                else:
-                    expect = key_of(item.expect)
-                    done = replace(one.temp, folder, name, expect, self.room, isexec=item.isexec)
-                if done:
-                    return os.fstat(folder).st_dev
-            finally:
-                os.close(folder)
-            self.report.kept.append(item.dest)
-        except MlreproError as error:
-            self.report.failed.append((item.dest, error))
-        except OSError as error:
-            if error.errno == errno.EXDEV and not one.beside:
-                far.append(item)  # a bind mount: one device, and yet no rename across
-            elif error.errno in FULL:
-                raise
-            else:
-                self.report.failed.append((item.dest, place_error(error, item.dest)))
-        discard(one.temp)
-        return None
+def _empty(fd: int) -> None:
+    """Take out what an open file got from a source that was not right.
 
-    def _settle(self) -> None:
-        """Take the stat of what was placed, once no later write can hide behind its times."""
-        _wait_until(time.time_ns() + _SETTLED_NS if self._placed else 0)
-        for one in self._placed:
-            began_ns, dest = time.time_ns(), one.item.dest
-            try:
-                now = os.lstat(dest)
-            except OSError:
-                now = one.stat
-            same = (now.st_size, now.st_mtime_ns, now.st_ino) == (
-                one.stat.st_size, one.stat.st_mtime_ns, one.stat.st_ino,
-            )  # fmt: skip
-            if same and now is not one.stat:
-                self.report.restored.append(Restored(dest, now, began_ns))
-            else:
-                self.report.restored.append(Restored(dest, one.stat, 0))
+    Only then: ext4 writes a file that was truncated to the disk when it is closed, and waits.
+    """
+    if os.lseek(fd, 0, os.SEEK_CUR):
+        os.ftruncate(fd, 0)
+        os.lseek(fd, 0, os.SEEK_SET)
 
 
 def _is_expected(item: Restore) -> bool:
@@ -387,9 +322,3 @@ def _is_expected(item: Restore) -> bool:
     except OSError:
         return item.expect is None
     return item.expect is not None and stat_key(now) == key_of(item.expect)
-
-
-def _wait_until(when_ns: int) -> None:
-    wait = when_ns - time.time_ns()
-    if 0 < wait < 1_000_000_000:  # a clock that was set back is not waited for
-        time.sleep(wait / 1e9)

@@ -10,6 +10,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+_PLAIN = frozenset("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789@%+=:,./-_")
 HEX = "0123456789abcdef"
 MAX_SHOWN = 300  # characters of what a message quotes
 MAX_PATH = 4096  # characters; Linux takes no longer one, and macOS not that much
@@ -35,9 +36,10 @@ def is_oid(text: str) -> bool:
 
 def quoted(text: str) -> str:
     """A path as a shell takes it."""
-    from shlex import quote  # only on the way to a message
-
-    return quote(text if not text.startswith("-") else "./" + text)
+    text = text if not text.startswith("-") else "./" + text
+    if text and not set(text) - _PLAIN:
+        return text
+    return "'" + text.replace("'", "'\"'\"'") + "'"  # as shlex.quote, which loads `re`
 
 
 def path_problem(path: str) -> str:

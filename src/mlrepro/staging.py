@@ -7,13 +7,15 @@ import os
 import stat
 import time
 
-from mlrepro.durable import TEMP_PREFIX, Lock, discard, make_folders
+from mlrepro.durable import TEMP_PREFIX, discard, make_folders
+from mlrepro.lock import Lock
 
 # A file named OLD + number + "-" + inode may hold a user's file that was swapped out: unless its
 # inode is the one named, which was ours, a sweep sets it aside instead of removing it.
 OLD = "old-"
 KEPT = "kept"
 _BESIDE = "beside"
+_SHARE = "share-"
 _UNLOCKABLE_AGE = 7 * 24 * 3600.0  # seconds; where there are no locks, only age tells
 
 
@@ -32,6 +34,7 @@ class Staging:
         self.recovered = sweep(base)
         self._numbers = itertools.count()
         self._beside: set[str] = set()
+        self._shares: set[int] = set()
         while True:
             self.name = f"{os.getpid()}-{os.urandom(4).hex()}"
             self._lock = Lock(os.path.join(base, self.name + ".lock"), wait=0)
@@ -50,6 +53,14 @@ class Staging:
     def new(self) -> str:
         """A path for a temporary file, used by nobody else; any thread may ask."""
         return f"{self.folder}/{next(self._numbers)}"
+
+    def share(self, number: int) -> str:
+        """A folder of its own for the temporary files of one of several processes."""
+        path = f"{self.folder}/{_SHARE}{number}"
+        if number not in self._shares:
+            os.makedirs(path, exist_ok=True)
+            self._shares.add(number)
+        return path
 
     def new_beside(self, folder: str) -> str:
         """The same in another folder, where a rename from here cannot reach."""
@@ -128,6 +139,8 @@ def _clear(base: str, name: str) -> list[str]:
         path = os.path.join(folder, entry)
         if entry == _BESIDE:
             _clear_beside(path, name)
+        elif entry.startswith(_SHARE):
+            _clear_share(path)
         elif _is_users(path, entry):
             kept = os.path.join(base, KEPT, f"{name}-{entry}")
             try:
@@ -136,6 +149,10 @@ def _clear(base: str, name: str) -> list[str]:
                 recovered.append(kept)
             except OSError:
                 continue
+        elif os.path.isdir(path) and not os.path.islink(path):
+            from shutil import rmtree  # what commits make is flat
+
+            rmtree(path, ignore_errors=True)
         else:
             discard(path)
     try:
@@ -145,6 +162,16 @@ def _clear(base: str, name: str) -> list[str]:
     if not os.path.lexists(folder):  # else something is still in it, for the next sweep
         discard(folder + ".lock")
     return recovered
+
+
+def _clear_share(folder: str) -> None:
+    """Remove the temporary files of one process; a user's never gets there."""
+    try:
+        for entry in os.listdir(folder):
+            discard(f"{folder}/{entry}")
+        os.rmdir(folder)
+    except OSError:
+        pass  # for the next sweep
 
 
 def _clear_beside(record: str, name: str) -> None:

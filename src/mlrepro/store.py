@@ -7,8 +7,9 @@ import os
 import stat
 import time
 
-from mlrepro.durable import Lock, hard_link, make_folders, sync_dirs, take_name, write_all
+from mlrepro.durable import hard_link, make_folders, sync_dirs, take_name, write_all
 from mlrepro.errors import StoreError
+from mlrepro.lock import Lock
 
 # On the hook's no-change path, once a blob: only builtin modules, no pathlib, few calls.
 
@@ -32,13 +33,14 @@ class Store:
     otherwise.
     """
 
-    __slots__ = ("aside", "base", "changed", "root")
+    __slots__ = ("_old", "aside", "base", "changed", "root")
 
     def __init__(self, root: str, layout: str = "files/md5") -> None:
         self.root = root
         self.base = f"{root}/{layout}" if layout else root
         self.changed: set[str] = set()  # folders that got a new one, which is still to be flushed
         self.aside: dict[str, str] = {}  # oid → where what was found damaged was put; "": left
+        self._old: bool | None = None  # whether DVC 2 put anything here
 
     def path(self, oid: str) -> str:
         """Where the blob belongs. Raises StoreError for what is not an oid (it may be hostile)."""
@@ -53,7 +55,7 @@ class Store:
 
     def legacy_path(self, oid: str) -> str:
         """Where DVC 2 put the blob."""
-        self.path(oid)
+        self.path(oid)  # which is then known to be an oid
         return f"{self.root}/{oid[:2]}/{oid[2:]}"
 
     def stat(self, oid: str) -> os.stat_result | None:
@@ -68,20 +70,32 @@ class Store:
 
         In both layouts it is the same text with other line ends: one of ``size`` is preferred.
         """
-        first = None
-        for place in (self.path, self.legacy_path):
-            path = place(oid)
+        first, path = None, self.path(oid)
+        for is_last in (False, True):
             try:
                 about = os.lstat(path)
+                if stat.S_ISREG(about.st_mode):
+                    if size is None or about.st_size == size:
+                        return path, about
+                    first = first or (path, about)
             except (FileNotFoundError, NotADirectoryError):
-                continue
+                pass
             except PermissionError as error:
                 raise store_error(error, self.root) from error
-            if stat.S_ISREG(about.st_mode):
-                if size is None or about.st_size == size:
-                    return path, about
-                first = first or (path, about)
+            if is_last or not self.is_mixed():
+                break
+            path = self.legacy_path(oid)
         return first
+
+    def is_mixed(self) -> bool:
+        """Whether there is a folder in which DVC 2 may have put blobs: looked for once."""
+        if self._old is None:
+            try:
+                names = os.listdir(self.root) if self.base != self.root else []
+            except OSError:
+                return True  # not for us to list
+            self._old = any(len(name) == 2 and not name.strip(_HEX) for name in names)
+        return self._old
 
     def has(self, oid: str, size: int | None = None) -> bool:
         """Whether the blob is there, with the right size where that is known.
@@ -93,10 +107,15 @@ class Store:
             return False
         return size is None or len(oid) != 32 or found[1].st_size == size
 
+    @property
+    def marker(self) -> str:
+        """The file that holds the store's own id."""
+        return f"{self.root}/{_ROOM}/store"
+
     def read_id(self) -> str:
         """The store's own id, 32 hex digits; "" where it has none or its marker says nothing."""
         try:
-            fd = os.open(f"{self.root}/{_ROOM}/store", os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)
+            fd = os.open(self.marker, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)
         except OSError:
             return ""
         try:
@@ -109,13 +128,17 @@ class Store:
         whole = text.startswith(_MARK) and len(name) == 32 and not name.strip(_HEX)
         return name if whole else ""
 
-    def create(self) -> str:
+    def create(self, *, whole: bool = False) -> str:
         """Make the folders and the marker of a store, where missing; returns its id.
 
-        Neither a marker nor a blob that is there is ever replaced. Raises StoreError.
+        ``whole``: with every folder that a blob can lie in, so that a commit which stores one has
+        one name to flush to disk, not three; else each is made when it is needed. Neither a marker
+        nor a blob that is there is ever replaced. Raises StoreError.
         """
         try:
             os.makedirs(self.root, exist_ok=True)
+            if whole and not os.path.isdir(self.base):
+                self._make_all()
             make_folders(self.base, self.root)
             room = f"{self.root}/{_ROOM}"
             make_folders(f"{room}/tmp", self.root)
@@ -144,6 +167,15 @@ class Store:
                 path=f"{room}/store",
             )
         return found
+
+    def _make_all(self) -> None:
+        make_folders(self.base, self.root)
+        for number in range(256):
+            make_folders(f"{self.base}/{number:02x}", self.root)
+        folders = [self.base]
+        while folders[-1] != self.root:
+            folders.append(os.path.dirname(folders[-1]))
+        sync_dirs(folders)
 
     def prepare(self) -> None:
         """Make the root folder itself, if only that is missing: for a cache. Raises StoreError."""
@@ -228,6 +260,7 @@ class Store:
         return True
 
     def _make_room(self, final: str) -> None:
+        self._old = None
         folder = os.path.dirname(final)
         make_folders(folder, self.root)
         while folder != self.root:

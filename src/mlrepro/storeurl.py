@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Mapping, Sequence
 from urllib.parse import unquote
 
 from mlrepro import dvcini, redaction
-from mlrepro.dataclass import dataclass, field
+from mlrepro.dataclass import TYPE_CHECKING, dataclass, field
 from mlrepro.errors import ConfigError, UsageError
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
 
 SCHEMES = (
     "s3", "gs", "azure", "ssh", "webdav", "webdavs", "http", "https", "hdfs", "webhdfs", "oss",

@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import os
-import threading
-from collections.abc import Callable, Sequence
-from hashlib import md5
-from queue import SimpleQueue
 
-from mlrepro.dataclass import dataclass
+from mlrepro.dataclass import TYPE_CHECKING, dataclass
+from mlrepro.digest import md5
 from mlrepro.durable import write_all
 from mlrepro.errors import MlreproError
 from mlrepro.kernel import begin_writeback
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+    from queue import SimpleQueue
+
+# `hashlib`, `queue` and `threading` take longer to load than to save a small file.
 
 SMALL = 1 << 20  # bytes; files up to this size are read whole into memory
 _CHUNK = 1 << 19  # bytes read at once from a larger one
@@ -36,7 +39,7 @@ class Sink:
 
 def md5_of(data: bytes) -> str:
     """The md5 of bytes in memory, in hex."""
-    return md5(data, usedforsecurity=False).hexdigest()
+    return md5(data)
 
 
 def read_whole(fd: int, size: int) -> bytes:
@@ -61,7 +64,9 @@ def stream(
     few chunks between them bound the memory. Raises what a sink explains, OSError where reading
     fails, and what ``look`` raises; the sinks then hold a part.
     """
-    digest, unseen = md5(usedforsecurity=False), 0
+    from hashlib import md5 as large
+
+    digest, unseen = large(usedforsecurity=False), 0
     with _Writer(sinks) as writer:
         while True:
             view = writer.take()
@@ -97,7 +102,7 @@ def pour(
         except OSError as error:
             raise sink.explain(error) from error
     advance(size)
-    return md5_of(data)
+    return md5(data)
 
 
 def nothing(_: int = 0) -> None:
@@ -108,6 +113,9 @@ class _Writer:
     """The thread that writes what the other one read; with no sinks there is none."""
 
     def __init__(self, sinks: Sequence[Sink]) -> None:
+        import threading
+        from queue import SimpleQueue
+
         self._sinks = sinks
         self._free: SimpleQueue[memoryview] = SimpleQueue()
         self._full: SimpleQueue[tuple[memoryview, int]] = SimpleQueue()
@@ -168,7 +176,9 @@ def text_md5(fd: int) -> str:
     As dvc_data.hashfile.hash has it, with its rule for what is text (dvc_data.hashfile.istextfile),
     and blind to a CRLF that lies across two chunks of 1 MiB.
     """
-    digest = md5(usedforsecurity=False)
+    from hashlib import md5 as large
+
+    digest = large(usedforsecurity=False)
     with open(fd, "rb", closefd=False) as file:
         file.seek(0)
         while chunk := file.read(1 << 20):

@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import contextlib
 import os
 import sys
-import unicodedata
 
 from mlrepro.dataclass import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Sequence
     from typing import TextIO
 
 RED, GREEN, YELLOW, BOLD, DIM = "31", "32", "33", "1", "2"
@@ -45,6 +43,8 @@ def visible(text: str) -> str:
 
 
 def _shown(character: str) -> str:
+    import unicodedata
+
     code = ord(character)
     if 0xDC80 <= code <= 0xDCFF:  # a byte that is not UTF-8, as os.fsdecode keeps it
         return f"\\x{code - 0xDC00:02x}"
@@ -58,6 +58,8 @@ def width(text: str) -> int:
     """How many columns ``text`` takes on a terminal."""
     if text.isascii():
         return len(text)
+    import unicodedata
+
     wide = sum(unicodedata.east_asian_width(character) in "WF" for character in text)
     return len(text) + wide - sum(unicodedata.combining(character) > 0 for character in text)
 
@@ -89,10 +91,12 @@ def write(stream: TextIO | None, text: str) -> OSError | None:
 
 def _drop(stream: TextIO) -> None:
     """Let what is still in the buffer go nowhere, or Python complains of it at its exit."""
-    with contextlib.suppress(OSError, ValueError):
+    try:
         nowhere = os.open(os.devnull, os.O_WRONLY)
         os.dup2(nowhere, stream.fileno())
         os.close(nowhere)
+    except (OSError, ValueError):
+        pass
 
 
 def tolerate_any_text() -> None:
@@ -100,19 +104,6 @@ def tolerate_any_text() -> None:
     for stream in (sys.stdout, sys.stderr):
         if hasattr(stream, "reconfigure"):
             stream.reconfigure(errors="backslashreplace")
-
-
-@contextlib.contextmanager
-def stdout_kept_clear() -> Iterator[None]:
-    """Send to stderr whatever anything prints meanwhile, libraries and child processes included."""
-    write(sys.stdout, "")
-    with contextlib.redirect_stdout(sys.stderr), contextlib.ExitStack() as undo:
-        with contextlib.suppress(OSError):
-            kept = os.dup(1)
-            undo.callback(os.close, kept)
-            undo.callback(os.dup2, kept, 1)
-            os.dup2(2, 1)
-        yield
 
 
 def ask(question: str) -> bool | None:

@@ -6,7 +6,7 @@ import os
 import stat
 
 from mlrepro import debts, engine, pointer, remote
-from mlrepro.dataclass import TYPE_CHECKING, dataclass, field
+from mlrepro.dataclass import TYPE_CHECKING, dataclass, field, replace
 from mlrepro.errors import BlobCorrupt, BlobMissing, MlreproError, StoreError
 from mlrepro.receipts import Receipts
 
@@ -21,13 +21,19 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Need:
-    """One blob that a pointer needs: for a folder one for its listing and one for each member."""
+    """One blob that a pointer needs: for a folder one for its listing and one for each member.
+
+    ``wrong``: why a listing that is there cannot be used; ``files``: the bytes of all files of a
+    folder, as its pointer has them.
+    """
 
     path: str
     oid: str
     size: int | None = None
     pointer: str = ""
     commit: str = ""
+    wrong: MlreproError | None = field(default=None, compare=False)
+    files: int | None = field(default=None, compare=False)
 
 
 @dataclass(slots=True)
@@ -43,16 +49,16 @@ class Stored:
 
 def listing_of(
     oid: str, places: Iterable[Store], *, only_look: bool = False
-) -> list[pointer.Member] | None:
+) -> pointer.Members | None:
     """The members of the folder ``oid``, from the first place that has its listing unharmed.
 
-    One that is damaged is set aside, unless the caller is ``only_look``ing.
+    One that is damaged is set aside, unless the caller is ``only_look``ing. Raises PointerError.
     """
     for place in places:
         for path in (place.path(oid), place.legacy_path(oid)):
             try:
                 about = os.lstat(path)
-                data = _read_listing(path) if stat.S_ISREG(about.st_mode) else b""
+                data = pointer.read_listing(path, oid) if stat.S_ISREG(about.st_mode) else b""
             except OSError:
                 continue  # not there, or not for us to read: that does not prove it wrong
             if pointer.listing_oid(data) == oid:
@@ -60,11 +66,6 @@ def listing_of(
             if not only_look:
                 engine.set_aside(place, oid, path, about)
     return None
-
-
-def _read_listing(path: str) -> bytes:
-    with open(path, "rb") as file:
-        return file.read(pointer.MAX_LISTING_BYTES + 1)
 
 
 def expand(
@@ -82,8 +83,9 @@ def expand(
         if need.oid.endswith(".dir"):
             try:
                 members = listing_of(need.oid, places, only_look=only_look)
-            except MlreproError:
-                members = None
+            except MlreproError as error:
+                lost.append(replace(need, wrong=error))
+                continue
             if members is None:
                 lost.append(need)
                 continue
@@ -119,8 +121,8 @@ def push(
         _upload(project, target, blobs, result, options, trust)
         return result
     absent = [need for need in blobs if not _seems_stored(need, target.cache, store)]
-    here = [need for need in absent if target.cache.has(need.oid, need.size)]
     if options.dry_run:
+        here = [need for need in absent if target.cache.has(need.oid, need.size)]
         result.missing += [need for need in absent if need not in here]
         result.count = len(here)
         result.bytes = sum(_size(target.cache, need.oid) for need in here)
@@ -293,8 +295,19 @@ def absent(target: Remote, needs: Sequence[Need]) -> list[Need]:
     ]
 
 
-def lost(need: Need, *, author: str = "", date: str = "") -> BlobMissing:
-    """The error for a blob that is in neither cache nor store."""
+def lost(need: Need, *, author: str = "", date: str = "") -> MlreproError:
+    """The error for a blob that is in neither cache nor store, or for a listing that is no good."""
+    if need.wrong is not None:
+        return type(need.wrong)(
+            f"{need.path}: {need.wrong.message}",
+            need.wrong.hint or "mlrepro log shows who committed it",
+            need.wrong.code,
+            path=need.path,
+            oid=need.oid,
+            commit=need.commit,
+            author=author,
+            date=date,
+        )
     who = f", committed by {author} on {date[:10]} in {need.commit[:10]}" if author else ""
     return BlobMissing(
         f"{need.path}: its content {need.oid} is in neither cache nor store{who}.",

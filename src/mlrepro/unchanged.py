@@ -25,24 +25,43 @@ def nothing_to_do(project: Project) -> bool:
     it was when it had the hash that its pointer names, that content is in the store, and nothing
     is staged that the hook refuses. Any doubt is answered with False.
     """
+    return proof(project) is not None
+
+
+class Proof:
+    """By what it was proven: the record, the entries of git's index, and the store, where any."""
+
+    __slots__ = ("entries", "record", "target")
+
+    def __init__(self, record: Record, entries: Entries, target: Remote | None) -> None:
+        self.record = record
+        self.entries = entries
+        self.target = target
+
+
+def proof(project: Project, *, keep: bool = False) -> Proof | None:
+    """The proof of ``nothing_to_do``, or None where there is none.
+
+    ``keep``: see ``glance``.
+    """
     if os.environ.get("MLREPRO_LANE"):
-        return False
+        return None
     record = index.load(project.state_dir)
     named = os.environ.get("GIT_INDEX_FILE")
     entries = gitindex.read(gitindex.path_of(project.git_dir, project.cwd, named))
     if entries is None:
-        return False
+        return None
     if not record.entries:
-        return not _concerns_us(entries, record)
+        return None if _concerns_us(entries, record) else Proof(record, entries, None)
     try:
         target = remote.of(project, os.environ)
     except MlreproError:
-        return False
-    if record.store_id != target.read_id():
-        return False
-    if _concerns_us(entries, record):
-        return False
-    return all(_is_in_order(project, target, entry, entries) for entry in record.entries.values())
+        return None
+    if record.store_id != target.read_id() or _concerns_us(entries, record):
+        return None
+    every = record.entries.values()
+    good = all(_is_in_order(project, target, entry, entries, keep=keep) for entry in every)
+    return Proof(record, entries, target) if good else None
 
 
 def _concerns_us(entries: Entries, record: Record) -> bool:
@@ -61,7 +80,9 @@ def _concerns_us(entries: Entries, record: Record) -> bool:
     return False
 
 
-def _is_in_order(project: Project, target: Remote, entry: Entry, entries: Entries) -> bool:
+def _is_in_order(
+    project: Project, target: Remote, entry: Entry, entries: Entries, *, keep: bool
+) -> bool:
     name = os.fsencode(entry.pointer)
     if entries.find(name) < 0:
         return True  # its pointer is not part of this commit
@@ -79,15 +100,10 @@ def _is_in_order(project: Project, target: Remote, entry: Entry, entries: Entrie
         if entries.within(raw):
             return False
         # A quarter of the start-up time: only where a folder is tracked.
-        from mlrepro import folder, glance
+        from mlrepro import glance
 
-        tree = folder.load(project.state_dir, entry.path)
-        if tree is None or entry.oid not in (tree.oid, tree.alias):
-            return False
-        try:
-            return glance.is_same(project.root, tree)
-        except OSError:
-            return False
+        places = project.root, project.state_dir
+        return glance.is_folder_same(*places, entry.path, entry.oid, keep=keep)
     return entry.is_unchanged(stat)
 
 

@@ -80,15 +80,14 @@ def posix_name(target: Target) -> str:
     """The path of an output as its pointer writes it."""
     if target.item is not None:
         return target.item.out.path
-    return os.path.relpath(target.path, os.path.dirname(target.pointer) or ".")
+    folder = target.pointer.rpartition("/")[0]
+    if target.path.startswith(f"{folder}/"):
+        return target.path[len(folder) + 1 :]
+    return os.path.relpath(target.path, folder or ".")
 
 
 def write(project: Project, saved: Sequence[Saved]) -> list[str]:
     """Write the pointers that have something new to say; returns their names."""
-    written = []
-    for item in saved:
-        if item.text is None:
-            continue
-        durable.write_atomic(project.absolute(item.target.pointer), item.text)
-        written.append(item.target.pointer)
-    return written
+    texts = {item.target.pointer: item.text for item in saved if item.text is not None}
+    durable.write_many({project.absolute(name): text for name, text in texts.items()})
+    return list(texts)

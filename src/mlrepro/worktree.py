@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import os
 import stat as stat_module
+from bisect import bisect_left
 
-from mlrepro import dvcignore, engine, folder, index, legacy, plainfile, pointer, safepath
+from mlrepro import dvcignore, engine, folder, glance, index, legacy, plainfile, pointer, safepath
 from mlrepro.dataclass import TYPE_CHECKING, dataclass
 from mlrepro.errors import MlreproError, PathError
 from mlrepro.hashing import stat_key
@@ -24,7 +25,7 @@ if TYPE_CHECKING:
 class Data:
     """What lies at a tracked path now.
 
-    ``oid``: "" where it is missing; ``size``: bytes; ``nfiles``: for a folder; ``tree``, ``walk``:
+    ``oid``: "" where it is missing; ``size``: bytes; ``nfiles``: for a folder; ``tree``, ``plan``:
     for a folder, its members as hashed now; ``proven``: nothing had to be hashed.
     """
 
@@ -38,6 +39,7 @@ class Data:
     tree: folder.Tree | None = None
     proven: bool = False
     error: MlreproError | None = None
+    plan: FolderPlan | None = None
 
     @property
     def is_missing(self) -> bool:
@@ -186,6 +188,7 @@ def _examine_folder(project: Project, data: Data, options: Options) -> None:
         data.error = error
         return
     finish_folder(data, plan, members)
+    data.plan = plan
 
 
 @dataclass(slots=True)
@@ -197,13 +200,14 @@ class FolderPlan:
     fresh: list[str]
     began_ns: int
     tree: folder.Tree | None = None  # set when nothing changed at all
+    finished: tuple[dict[str, str], bytes, Data] | None = None  # members, listing, what came of it
 
 
 def plan_folder(project: Project, path: str) -> FolderPlan:
     """List a folder and find which members have to be read. Raises PathError."""
     began = index.now_ns()
     try:
-        found = folder.walk(project.root, path)
+        found, began = glance.taken(project.root, path) or (folder.walk(project.root, path), began)
     except OSError as error:
         raise PathError(
             f"Cannot read {os.path.relpath(error.filename or path, project.root)}: "
@@ -231,10 +235,11 @@ def note_read(plan: FolderPlan, read: Mapping[str, Saved | Hashed]) -> dict[str,
     One that a writer was at is not vouched for: it will be read again.
     """
     walk, count = plan.walk, folder.NUMBERS
-    for at, name in enumerate(walk.names if read else ()):
-        done = read.get(name)
-        if done is None:
-            continue
+    # They are in order; only for many is it worth to note the place of each.
+    many = len(read) > len(walk.names) // 20
+    places = {name: at for at, name in enumerate(walk.names)} if many else {}
+    for name, done in read.items():
+        at = places[name] if many else bisect_left(walk.names, name)
         row = stat_key(done.stat) if done.began_ns else (done.size, *(0,) * (count - 1))
         walk.numbers[at * count : (at + 1) * count] = folder.packed(list(row))
         if plan.known.get(name, done.oid) != done.oid:
@@ -244,7 +249,12 @@ def note_read(plan: FolderPlan, read: Mapping[str, Saved | Hashed]) -> dict[str,
 
 def finish_folder(data: Data, plan: FolderPlan, members: dict[str, str]) -> bytes:
     """Complete ``data`` from the hashes of all members; returns the listing's bytes."""
-    listing = pointer.render_listing([pointer.Member(n, members[n]) for n in sorted(members)])
+    if plan.finished is not None and plan.finished[0] == members:
+        _, listing, was = plan.finished
+        data.oid, data.size, data.nfiles = was.oid, was.size, was.nfiles
+        data.tree, data.proven, data.began_ns = was.tree, was.proven, was.began_ns
+        return listing
+    listing = pointer.render_pairs(members.items())
     if plan.tree is not None:
         data.oid, data.tree, data.proven = plan.tree.oid, plan.tree, True
     else:
@@ -257,6 +267,7 @@ def finish_folder(data: Data, plan: FolderPlan, members: dict[str, str]) -> byte
     )
     data.nfiles = len(members)
     data.began_ns = plan.began_ns
+    plan.finished = dict(members), listing, data
     return listing
 
 

@@ -5,10 +5,11 @@ from __future__ import annotations
 import contextlib
 import os
 
-from mlrepro import clones, collecting, durable, naming, proof, remote, trash
+from mlrepro import clones, collecting, naming, proof, remote, trash
 from mlrepro.amounts import many
 from mlrepro.dataclass import TYPE_CHECKING, dataclass
 from mlrepro.errors import Refused
+from mlrepro.lock import Lock
 from mlrepro.result import Options, Result
 
 if TYPE_CHECKING:
@@ -80,7 +81,7 @@ def run(project: Project, keep_last: int | None, empty_trash: bool, options: Opt
     if not options.dry_run:
         clones.register(project, store)
     room = os.path.join(store.root, ".mlrepro")
-    lock = durable.Lock(os.path.join(room, "gc.lock"), wait=0)
+    lock = Lock(os.path.join(room, "gc.lock"), wait=0)
     try:
         with contextlib.nullcontext() if options.dry_run else lock:
             return _collect(project, target, holders, keep_last, options, notes)

@@ -88,6 +88,9 @@ def run(start: str, *, store: str | None, hooks: str | None, options: Options) -
     _dvc(work)
     target = _remote(work, url, explicit=store is not None)
     _store(work, target, explicit=store is not None)
+    fresh = not options.dry_run and ".dvc/config" in work.created
+    if fresh and os.path.dirname(target.cache.root) == project.dvc_dir:
+        target.cache.create(whole=True)
     _project_files(work, kind)
     _ignore_files(work, target)
     work.stage()
@@ -256,7 +259,7 @@ def _store(work: Scaffold, target: Remote, *, explicit: bool) -> None:
     if not explicit and not fresh and os.listdir(target.store.root):
         place = quoted(target.store.root)
         remote.refuse_foreign(project, target.store, f"mlrepro init --store {place}")
-    remote.remember(project, target.store, target.store.create())
+    remote.remember(project, target.store, target.store.create(whole=True))
     remote.register(project, target.store)
     remote.located(project, os.environ)
     if target.found_in == "main":

@@ -157,7 +157,7 @@ def _check(
     worktree.refuse_link(project, path)
     _check_device(project, item, path)
     if not begun:
-        fitness.check_free(project, path, record)
+        fitness.check_free(project, path, fitness.Surroundings(project, record))
 
 
 def _check_device(project: Project, item: Tracked, path: str) -> None:

@@ -106,6 +106,7 @@ def _save_worktree(
 ) -> Stored:
     """Save from the worktree what the cache lacks, where the data there is just that content."""
     lacking = transfer.absent(target, needs) if not options.dry_run else []
+    lacking = [need for need in lacking if os.path.lexists(project.absolute(need.path))]
     if not lacking:
         return Stored()
     record = index.load(project.state_dir)

@@ -276,7 +276,7 @@ def _bring(
             failure.message = failure.message.replace(NEXT, address.url)
     else:
         place = Store(address.url)
-        store_id = place.create()
+        store_id = place.create(whole=True)
         probing.try_folder(place, options.reporter.step)
         done = moving.carry(project, made, source, old.cache, place, options)
         remote.remember(project, place, store_id)

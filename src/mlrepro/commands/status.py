@@ -4,13 +4,26 @@ from __future__ import annotations
 
 import os
 
-from mlrepro import debts, git, index, naming, outputs, remote, threeway, transfer, worktree
+from mlrepro import (
+    debts,
+    git,
+    index,
+    outputs,
+    pointer,
+    remote,
+    sealing,
+    threeway,
+    transfer,
+    worktree,
+)
 from mlrepro.dataclass import TYPE_CHECKING, dataclass
 from mlrepro.errors import BlobMissing, MlreproError, Refused
+from mlrepro.project import require_dvc
 from mlrepro.receipts import Receipts
 from mlrepro.result import Options, Result
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
     from typing import Any
 
     from mlrepro.gitindex import Entries
@@ -58,7 +71,8 @@ class StatusResult(Result):
 
 def run(project: Project, options: Options) -> StatusResult:
     """Compare all tracked data with its pointers; reads only what is not proven unchanged."""
-    naming.require_dvc(project)
+    require_dvc(project)
+    watch = sealing.Watch(project)
     record = index.load(project.state_dir)
     threeway.settle(project, record)  # commits that were made without our hooks
     target = remote.located(project, os.environ, write=False)
@@ -74,14 +88,20 @@ def run(project: Project, options: Options) -> StatusResult:
         errors.append(error)
         state = "conflict" if error.code == "pointer-conflict" else "unreadable"
         files.append(FileState(error.path.removesuffix(".dvc"), error.path, state, False))
-    notes = _notes(project, listing.outs, entries)
+    head = git.head(project)
+    tree = git.tree(project, head) if head else []
+    notes = _notes(project, listing.outs, entries, tree)
     _keep(project, listing.outs, found, record)
-    restorable, missing = _restorable(project, stored)
+    restorable, missing = _restorable(project, stored, head, tree)
     errors += missing
     in_order = all(file.state == "unchanged" and file.stored for file in files)
+    clean = in_order and not errors and not notes and restorable
+    if clean and files:
+        _vouch(project, target, listing.outs, record)
+        watch.keep({item.path: item.pointer for item in listing.outs})
     return StatusResult(
         errors=tuple(errors),
-        clean=in_order and not errors and not notes and restorable,
+        clean=clean,
         restorable=restorable,
         files=tuple(sorted(files, key=lambda file: file.path)),
         notes=tuple(notes),
@@ -98,6 +118,7 @@ class _Stored:
         self.receipts = Receipts(project.common_dir, target.place) if target.is_network else None
         self._listed: dict[str, int] | None = None
         self._folders: dict[str, bool] = {}
+        self.wrong: dict[str, MlreproError] = {}  # listings that cannot be used, and why
 
     def has(self, oid: str, size: int | None = None) -> bool:
         store = self.target.store
@@ -119,19 +140,28 @@ class _Stored:
             return True
         if oid not in self._folders:
             noted = self.receipts
-            members = transfer.listing_of(oid, [self.target.cache])
+            members = self._members(oid, [self.target.cache], only_look=False)
             self._folders[oid] = members is not None and all(one.oid in noted for one in members)
         return self._folders[oid]
 
     def _has_all(self, store: Store, oid: str) -> bool:
         if not store.has(oid, None):
             return False
-        members = transfer.listing_of(oid, [self.target.cache, store], only_look=True)
+        members = self._members(oid, [self.target.cache, store], only_look=True)
         if members is None:
             return False
         if self._listed is None:
             self._listed = store.list_oids()
         return all(member.oid in self._listed for member in members)
+
+    def _members(
+        self, oid: str, places: Sequence[Store], *, only_look: bool
+    ) -> pointer.Members | None:
+        try:
+            return transfer.listing_of(oid, places, only_look=only_look)
+        except MlreproError as error:
+            self.wrong[oid] = error
+            return None
 
 
 def _file_state(item: Tracked, data: Data, record: index.Record, stored: _Stored) -> FileState:
@@ -154,11 +184,11 @@ def _file_state(item: Tracked, data: Data, record: index.Record, stored: _Stored
     return FileState(item.path, item.pointer, "modified", in_store, note)
 
 
-def _notes(project: Project, outs: list[Tracked], entries: Entries) -> list[str]:
+def _notes(
+    project: Project, outs: list[Tracked], entries: Entries, tree: list[tuple[str, str, int]]
+) -> list[str]:
     """What is not committed yet, and what is owed to the store."""
-    head = git.head(project)
     names = sorted({item.pointer for item in outs})
-    tree = git.tree(project, head) if head else []
     committed = {path: oid for path, oid, _ in tree if outputs.is_pointer(path)}
     by_pointer = {item.pointer: item.seen for item in outs}
     notes = []
@@ -196,25 +226,53 @@ def _keep(
         index.save(project.state_dir, changed)
 
 
-def _restorable(project: Project, stored: _Stored) -> tuple[bool, list[MlreproError]]:
+def _vouch(project: Project, target: Remote, outs: list[Tracked], record: index.Record) -> None:
+    """Note of what was found in order that it is so, where the record did not know, as in a clone.
+
+    A commit then need not find it out.
+    """
+    changed = []
+    store_id = target.read_id()
+    for item in outs:
+        entry = record.entries.get(item.path)
+        if entry is None or entry.oid != item.oid:
+            continue
+        known = entry.stored and entry.seen == item.seen and entry.named == item.oid
+        if not known or record.store_id != store_id:
+            entry.stored, entry.seen, entry.named = True, item.seen, item.oid
+            changed.append(entry)
+    if changed:
+        index.save(project.state_dir, changed, store_id=store_id)
+
+
+def _restorable(
+    project: Project, stored: _Stored, head: str, tree: list[tuple[str, str, int]]
+) -> tuple[bool, list[MlreproError]]:
     """Whether all that HEAD's pointers name is stored, and what is not."""
-    head = git.head(project)
     if not head:
         return True, []
-    listing = outputs.at_revision(project, head)
+    listing = outputs.at_revision(project, head, tree)
     missing: list[MlreproError] = [
         Refused(f"HEAD: {error.message}", error.hint, error.code, path=error.path, commit=head)
         for error in listing.errors
     ]
     missing += [
-        BlobMissing(
-            f"HEAD cannot be restored: {item.path} ({item.oid}) is not in the store.",
-            "mlrepro push",
-            path=item.path,
-            oid=item.oid,
-            commit=head,
-        )
+        _not_restorable(item, head, stored.wrong)
         for item in listing.outs
         if item.oid and not stored.has(item.oid, None if item.out.is_dir else item.out.size)
     ]
     return not missing, missing if stored.usable else []
+
+
+def _not_restorable(item: Tracked, head: str, wrong: dict[str, MlreproError]) -> MlreproError:
+    """The error for what HEAD names and cannot be had from the store."""
+    about = {"path": item.path, "oid": item.oid, "commit": head}
+    why = wrong.get(item.oid)
+    if why is not None:
+        said = f"HEAD cannot be restored: {item.path}: {why.message}"
+        return type(why)(said, why.hint, why.code, **about)
+    return BlobMissing(
+        f"HEAD cannot be restored: {item.path} ({item.oid}) is not in the store.",
+        "mlrepro push",
+        **about,
+    )

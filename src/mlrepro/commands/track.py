@@ -26,7 +26,7 @@ from mlrepro.errors import MlreproError, Refused
 from mlrepro.result import Options, Result
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Collection, Sequence
     from typing import Any
 
     from mlrepro.capture import Capture, Target
@@ -131,8 +131,8 @@ def _ignore_changes(project: Project, targets: Sequence[Target]) -> list[Change]
     """What the ignore files need, so that pointers are seen by git and data is not."""
     if not targets:
         return []
-    changes = ignore.bring_back(project, [item.pointer for item in targets])
-    return ignore.keep_out(project, [item.path for item in targets], changes)
+    pointers, outs = [item.pointer for item in targets], [item.path for item in targets]
+    return ignore.set_right(project, pointers, outs)
 
 
 def _keep_out(project: Project, targets: Sequence[Target]) -> list[Change]:
@@ -152,9 +152,10 @@ def _stage(
 ) -> None:
     """Everything that belongs to the next commit is staged, and nothing else."""
     ignore.note(project, changes)
-    names = list(dict.fromkeys([*pointers, *ignore.noted(project)]))
-    names += _unstaged(project, done)
-    git.stage(project, dict.fromkeys(names))
+    names = dict.fromkeys([*pointers, *ignore.noted(project)])
+    names.update(dict.fromkeys(_unstaged(project, done, names)))
+    texts = {item.target.pointer: item.text for item in done.saved if item.text is not None}
+    git.stage(project, names, texts=texts)
     ignore.forget(project)
 
 
@@ -164,21 +165,26 @@ def _write(project: Project, change: Change) -> None:
     durable.write_atomic(path, change.after.encode("utf-8", "surrogateescape"))
 
 
-def _unstaged(project: Project, done: Capture) -> list[str]:
-    """Pointers and ignore files of what was named that are not staged as they stand."""
+def _unstaged(project: Project, done: Capture, staged: Collection[str]) -> list[str]:
+    """Pointers and ignore files of what was named that are not staged as they stand.
+
+    But for what is about to be ``staged`` anyway.
+    """
     entries = git.entries(project)
-    left = []
+    names: dict[str, None] = {}
     for item in done.saved:
-        name = item.target.pointer
-        for file in (name, os.path.join(os.path.dirname(name), ".gitignore")):
-            path = project.absolute(file)
-            if file in left or not os.path.isfile(path) or os.path.islink(path):
-                continue
-            at = entries.find(os.fsencode(file))
-            with open(path, "rb") as content:
-                same = at >= 0 and entries.oid(at) == outputs.git_oid(content.read())
-            if not same and (file == name or at < 0):
-                left.append(file)
+        folder, slash, _ = item.target.pointer.rpartition("/")
+        names.update({item.target.pointer: None, f"{folder}{slash}.gitignore": None})
+    left = []
+    for file in names:
+        path = project.absolute(file)
+        if file in staged or not os.path.isfile(path) or os.path.islink(path):
+            continue
+        at = entries.find(os.fsencode(file))
+        with open(path, "rb") as content:
+            same = at >= 0 and entries.oid(at) == outputs.git_oid(content.read())
+        if not same and (outputs.is_pointer(file) or at < 0):
+            left.append(file)
     return left
 
 

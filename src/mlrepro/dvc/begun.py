@@ -7,7 +7,8 @@ import os
 import stat
 import time
 
-from mlrepro.durable import Lock, discard, make_folders
+from mlrepro.durable import discard, make_folders
+from mlrepro.lock import Lock
 
 # In a folder beside the temporary files, for each transfer: ``NAME.note``, what is known of it and
 # a line for each part that is done; ``NAME.lock``, held by who is at it; for a download

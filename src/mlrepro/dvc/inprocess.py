@@ -16,6 +16,7 @@ from mlrepro import durable
 from mlrepro.dvc import overrides
 from mlrepro.dvc.failures import is_foreign, translate
 from mlrepro.errors import MlreproError, RepositoryError
+from mlrepro.lock import Lock
 
 OLDEST, TOO_NEW = (3, 50), (4, 0)
 _LOGGERS = ("dvc", "dvc_objects", "dvc_data", "asyncio", "aiohttp")
@@ -220,13 +221,13 @@ def _site_cache(base: str) -> Iterator[str]:
     for name in os.listdir(base):
         if name.endswith(".lock"):
             try:
-                with durable.Lock(os.path.join(base, name), wait=0) as lock:
+                with Lock(os.path.join(base, name), wait=0) as lock:
                     if lock.real:
                         _remove_site(base, name.removesuffix(".lock"))
             except OSError:
                 continue  # its session is alive
     name = f"{os.getpid()}-{os.urandom(4).hex()}"
-    with durable.Lock(os.path.join(base, name + ".lock"), wait=-1):
+    with Lock(os.path.join(base, name + ".lock"), wait=-1):
         try:
             yield os.path.join(base, name)
         finally:

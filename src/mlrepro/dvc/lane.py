@@ -7,7 +7,6 @@ import os
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
-from mlrepro import durable
 from mlrepro.dvc import pointers, sending, stages, transfer
 from mlrepro.dvc.failures import translate
 from mlrepro.dvc.inprocess import calling
@@ -16,6 +15,7 @@ from mlrepro.dvc.remote import Remote
 from mlrepro.dvc.stages import Added, State
 from mlrepro.dvc.transfer import Blob, Failures
 from mlrepro.errors import FileChanging, MlreproError, PointerError
+from mlrepro.lock import Lock
 from mlrepro.result import Reporter
 from mlrepro.store import Store
 
@@ -314,9 +314,9 @@ class Session:
             for stage, outs in found:
                 yield target, stage, outs
 
-    def _turn(self) -> durable.Lock:
+    def _turn(self) -> Lock:
         """Our own sessions wait for each other; DVC's lock, asked for three seconds, then fails."""
-        return durable.Lock(os.path.join(self.repo.tmp_dir, "mlrepro.lock"), wait=-1)
+        return Lock(os.path.join(self.repo.tmp_dir, "mlrepro.lock"), wait=-1)
 
     def _absolute(self, path: str) -> str:
         return os.path.join(self.root, path)

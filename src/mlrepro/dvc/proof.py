@@ -10,7 +10,7 @@ from mlrepro import durable
 from mlrepro.dvc.transfer import is_right, nowhere
 from mlrepro.errors import MlreproError, PointerError
 from mlrepro.parallel import Crew
-from mlrepro.pointer import MAX_LISTING_BYTES, Member, parse_listing
+from mlrepro.pointer import Member, parse_listing, read_listing
 from mlrepro.store import Store
 
 
@@ -49,8 +49,7 @@ class Proof:
 
     def members(self, oid: str, legacy: bool = False) -> list[Member]:
         """The files that a listing in the cache names. Raises PointerError where it is not safe."""
-        with open(self._place(oid, legacy), "rb") as file:
-            return list(parse_listing(file.read(MAX_LISTING_BYTES + 1), oid))
+        return list(parse_listing(read_listing(self._place(oid, legacy), oid), oid))
 
     def _place(self, oid: str, legacy: bool) -> str:
         return self.cache.legacy_path(oid) if legacy else self.cache.path(oid)

@@ -13,7 +13,7 @@ from mlrepro.dvc.bucket import Bucket
 from mlrepro.dvc.remote import Remote
 from mlrepro.dvc.transfer import Blob, Failures, Moves, is_right, nowhere
 from mlrepro.errors import BlobCorrupt, BlobMissing, MlreproError, PointerError, StoreError
-from mlrepro.pointer import MAX_LISTING_BYTES, parse_listing
+from mlrepro.pointer import parse_listing, read_listing
 from mlrepro.result import Reporter
 from mlrepro.store import Store
 
@@ -178,8 +178,7 @@ def _with_members(
                     "mlrepro verify --repair looks for a good copy",
                     oid=oid,
                 )
-            with open(place[0], "rb") as file:
-                listed = parse_listing(file.read(MAX_LISTING_BYTES + 1), oid)
+            listed = parse_listing(read_listing(place[0], oid), oid)
         except (BlobMissing, BlobCorrupt, PointerError) as error:
             failed[oid] = error
             continue

@@ -10,8 +10,9 @@ from mlrepro.models.opcodes import Global, Kept, Made, Pairs
 from mlrepro.models.reading import MAX_NAME, MAX_TENSORS, Reader, Tensor, Unreadable, tensor
 
 MAX_NPY_HEADER = 1 << 16
-MAX_OBJECTS = 5_000_000
+MAX_OBJECTS = 1_000_000
 MAX_SETTINGS = 1000
+MAX_DEPTH = 10_000
 
 _REBUILD = "torch._utils._rebuild_"
 _STORAGES = {
@@ -73,23 +74,27 @@ def find(root: object, mark: Callable[[str], str]) -> tuple[dict[str, Tensor], d
     found: dict[str, Tensor] = {}
     settings: dict[str, Any] = {}
     seen: set[int] = set()
-    pending: list[tuple[str, object]] = [("", root)]
-    while pending and len(found) < MAX_TENSORS and len(seen) < MAX_OBJECTS:
-        name, item = pending.pop()
+    # What is still to come at each place on the way: millions may lie at one of them.
+    way: list[tuple[str, Iterator[tuple[str, object]]]] = [("", iter([("", root)]))]
+    while way and len(found) < MAX_TENSORS and len(seen) < MAX_OBJECTS:
+        following = next(way[-1][1], None)
+        if following is None:
+            way.pop()
+            continue
+        step, item = following
         if not isinstance(item, (Made, Pairs, list, tuple)) or id(item) in seen:
             continue
         seen.add(id(item))
+        name = _joined(way[-1][0], step)
         one = _tensor(item, mark) if isinstance(item, Made) else None
         if one is not None:
-            found[name] = one
+            found[name[:MAX_NAME]] = one
             continue
         state = item.state if isinstance(item, Made) else item if item is root else None
         for key, value in _plain(state) if len(settings) < MAX_SETTINGS else ():
             settings[_joined(name, key)] = value
-        inside = [
-            (_joined(name, step), part) for step, part in _parts(item) if len(name) < MAX_NAME
-        ]
-        pending += reversed(inside)
+        if len(name) < MAX_NAME and len(way) < MAX_DEPTH:
+            way.append((name, _parts(item)))
     return found, settings, _class_of(root)
 
 

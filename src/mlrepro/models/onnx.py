@@ -10,9 +10,17 @@ from collections import Counter
 from collections.abc import Iterator
 from typing import Any
 
-from mlrepro.models.reading import MAX_NAME, MAX_TENSORS, Reader, Tensor, Unreadable, tensor
+from mlrepro.models.reading import (
+    MAX_DIMENSIONS,
+    MAX_NAME,
+    MAX_TENSORS,
+    Reader,
+    Tensor,
+    Unreadable,
+    tensor,
+)
 
-MAX_FIELDS = 5_000_000  # of the whole file
+MAX_FIELDS = 2_000_000  # of the whole file
 MAX_TEXT = 1 << 16
 
 _VARINT, _FIXED64, _BYTES, _FIXED32 = 0, 1, 2, 5
@@ -102,6 +110,8 @@ def _tensor(message: _Message, start: int, length: int) -> tuple[str, Tensor]:
             name = message.text(value, size)
         elif number == _RAW and kind == _BYTES:
             where = (value, size)
+        if len(shape) > MAX_DIMENSIONS:
+            raise Unreadable("a tensor has too many dimensions")
     dtype = _TYPES[kind_of] if kind_of < len(_TYPES) else f"type {kind_of}"
     return name, tensor(dtype, shape, where)
 

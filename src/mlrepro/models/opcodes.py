@@ -11,9 +11,12 @@ from typing import IO, Any, Protocol, cast
 
 from mlrepro.models.reading import Unreadable
 
-MAX_STEPS = 2_000_000  # opcodes of one file
+MAX_STEPS = 1_000_000  # opcodes of one file
 MAX_KEPT = 1 << 16  # bytes of a text or number; of longer ones only the length is known
+MAX_TEXTS = 32 << 20  # bytes of memory for all texts and numbers that are kept
 MAX_CLASSES = 10_000
+
+_FREE = 32  # bytes of a number that is not counted: its steps are
 
 # How the length of an argument is written, by the n of its pickletools.ArgumentDescriptor.
 _LENGTHS = {
@@ -24,6 +27,7 @@ _LENGTHS = {
 }
 _BY_CODE = {op.code: op for op in pickletools.opcodes}
 _TEXTS = frozenset({"BINUNICODE", "BINUNICODE8", "SHORT_BINUNICODE"})
+_NAMES = frozenset({"GLOBAL", "INST"})
 _OLD_TEXTS = frozenset({"BINSTRING", "SHORT_BINSTRING"})
 
 
@@ -107,6 +111,7 @@ class Opcodes:
         self._source = source
         self._on_build = on_build
         self._left = MAX_STEPS
+        self._room = MAX_TEXTS
         self.classes: dict[str, None] = {}
         self._stack: list[Any] = []
         self._marks: list[list[Any]] = []
@@ -147,19 +152,28 @@ class Opcodes:
             return None
         width = _LENGTHS.get(op.arg.n)
         if width is None:
-            return op.arg.reader(cast("IO[bytes]", self))
+            argument = op.arg.reader(cast("IO[bytes]", self))
+            return argument if op.name in _NAMES else self._counted(argument)
         length = int.from_bytes(self._whole(width), "little")
-        if length > MAX_KEPT:
+        if length > MAX_KEPT or length > self._room:
             self.skip(length)
             return Long(length)
         data = self._whole(length)
         if op.name in _TEXTS:
-            return data.decode("utf-8", "surrogatepass")
+            return self._counted(data.decode("utf-8", "surrogatepass"))
         if op.name in _OLD_TEXTS:
-            return data.decode("latin-1")
+            return self._counted(data.decode("latin-1"))
         if op.name in ("LONG1", "LONG4"):
-            return int.from_bytes(data, "little", signed=True)
-        return data
+            return self._counted(int.from_bytes(data, "little", signed=True))
+        return self._counted(data)
+
+    def _counted(self, kept: Any) -> Any:
+        """The text or number itself, or its length alone where there is no room left for it."""
+        size = kept.__sizeof__()
+        if size <= _FREE:
+            return kept
+        self._room -= size
+        return kept if self._room >= 0 else Long(size)
 
     def _whole(self, count: int) -> bytes:
         data = self._source.read(count)
@@ -206,9 +220,12 @@ class Opcodes:
         self._name(f"{module}.{name}")
 
     def _name(self, name: str) -> None:
-        if len(self.classes) < MAX_CLASSES:
-            self.classes[name[:1000]] = None
-        self._stack.append(Global(name[:1000]))
+        kept = self._counted(name[:1000])
+        if isinstance(kept, Long):
+            kept = ""
+        elif len(self.classes) < MAX_CLASSES:
+            self.classes[kept] = None
+        self._stack.append(Global(kept))
 
     def _call(self, _: object) -> None:
         args = self._stack.pop()

@@ -13,15 +13,17 @@ from typing import IO, TYPE_CHECKING, Any
 
 from mlrepro.models import arrays
 from mlrepro.models.opcodes import Made, Opcodes, Pairs
-from mlrepro.models.reading import MAX_NAME, MAX_TENSORS, Reader, Unreadable, tensor
+from mlrepro.models.reading import MAX_NAME, Reader, Unreadable, tensor
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
     from mlrepro.models import Model
 
-MAX_DIRECTORY = 32 << 20  # bytes of the list of files in a zip archive
-MAX_UNPACKED = 16 << 30  # bytes of a packed pickle that are passed over, at most
+MAX_DIRECTORY = 4 << 20  # bytes of the list of files in a zip archive
+MAX_ARRAYS = 20_000  # of an .npz
+# Bytes of a packed pickle that are passed over, at most: so many, or so many times its own.
+MAX_UNPACKED, MAX_RATIO = 1 << 30, 20
 
 _MAGIC = 0x1950A86A20F9469CFC6C  # what torch.save wrote first, before it made zip archives
 _BROKEN = (
@@ -62,13 +64,13 @@ def _zip(model: Model, reader: Reader) -> None:
                 _follow(model, Opcodes(file), mark)
         elif members and all(name.endswith(".npy") for name in members):
             model.format = "npz"
-            _npz(model, archive, list(members.values())[:MAX_TENSORS])
+            _npz(model, archive, list(members.values()))
         else:
             raise Unreadable("it is a zip archive of another kind")
 
 
 def _npz(model: Model, archive: zipfile.ZipFile, members: list[zipfile.ZipInfo]) -> None:
-    for about in members:
+    for about in members[:MAX_ARRAYS]:
         with archive.open(about) as file:
             start = file.read(12)
             wide = 2 if start[6:7] == b"\1" else 4
@@ -81,6 +83,8 @@ def _npz(model: Model, archive: zipfile.ZipFile, members: list[zipfile.ZipInfo])
             mark=f"{about.CRC:08x} {about.file_size}",
         )  # fmt: skip
         model.tensors[about.filename.removesuffix(".npy")[:MAX_NAME]] = made
+    if len(members) > MAX_ARRAYS:
+        raise Unreadable(f"only its first {MAX_ARRAYS:,} arrays were read")
 
 
 def _check_directory(reader: Reader) -> None:
@@ -91,9 +95,10 @@ def _check_directory(reader: Reader) -> None:
     if at < 0 or at + 22 > len(end):
         raise Unreadable("it is no whole zip archive")
     size = int.from_bytes(end[at + 12 : at + 16], "little")
-    if size == 0xFFFFFFFF:  # zip64: the number is in a record before this one
-        record = end.rfind(b"PK\6\6", 0, at)
-        size = int.from_bytes(end[record + 40 : record + 48], "little") if record >= 0 else size
+    if end[max(at - 20, 0) : at].startswith(b"PK\6\7"):
+        # Of zip64: whatever is said here, what is read is what the record before that says.
+        record = reader.at(reader.size - length + at - 76, 56)
+        size = int.from_bytes(record[40:48], "little")
     if size > MAX_DIRECTORY:
         raise Unreadable("it is a zip archive with far too many files")
 
@@ -140,9 +145,9 @@ class _Zlib(io.RawIOBase):
 class _Bounded:
     """A pickle's bytes, as many as anyone would want to pass over."""
 
-    def __init__(self, file: IO[bytes]) -> None:
+    def __init__(self, file: IO[bytes], most: int) -> None:
         self._file = file
-        self._left = MAX_UNPACKED
+        self._left = most
 
     def read(self, count: int, /) -> bytes:
         self._left -= count
@@ -157,7 +162,8 @@ class _Bounded:
 
 
 def _pickle(model: Model, file: IO[bytes]) -> None:
-    opcodes = Opcodes(_Bounded(file), lambda made: _pass_array(opcodes, made))
+    most = max(MAX_UNPACKED, MAX_RATIO * model.size)
+    opcodes = Opcodes(_Bounded(file, most), lambda made: _pass_array(opcodes, made))
     _follow(model, opcodes, lambda _: "")
 
 

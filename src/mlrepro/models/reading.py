@@ -8,7 +8,7 @@ from typing import Any
 from mlrepro.dataclass import dataclass
 
 WINDOW = 1 << 16
-MAX_TENSORS = 100_000
+MAX_TENSORS = 50_000
 MAX_NAME = 1000  # characters
 MAX_DIMENSIONS = 64
 MAX_SIDE = 1 << 62

@@ -48,7 +48,7 @@ def found(database: Database, o: Table, n: Table, shared: Sequence[str]) -> dict
     if not o.rows or not n.rows:
         return {}
     for group in _groups(n, shared):
-        likely = [name for name in group if _is_likely(database, (o, n), name, group)]
+        likely = _likely(database, (o, n), group)
         unique = [
             name for name in likely if all(_is_unique(database, table, [name]) for table in (o, n))
         ]
@@ -77,19 +77,18 @@ def _groups(table: Table, names: Sequence[str]) -> list[list[str]]:
     return groups
 
 
-def _is_likely(
-    database: Database, tables: Sequence[Table], name: str, group: Sequence[str]
-) -> bool:
-    """Whether it is worth counting exactly, which takes as much memory as the column."""
-    if len(group) == 1:
-        return True
-    for table in tables:
-        about = database.row(
-            f"SELECT approx_count_distinct({table.column(name)}) FROM {table.table}"
-        )[0]
-        if about < _LIKELY * table.rows:
-            return False
-    return True
+def _likely(database: Database, tables: Sequence[Table], group: Sequence[str]) -> list[str]:
+    """Those worth counting exactly, which takes as much memory as the column."""
+    left = list(group)
+    for table in tables if len(group) > 1 else ():
+        counted: list[int] = []
+        for start in range(0, len(left), AT_ONCE):
+            some = [table.column(name) for name in left[start : start + AT_ONCE]]
+            asked = ", ".join(f"approx_count_distinct({column})" for column in some)
+            counted += database.row(f"SELECT {asked} FROM {table.table}")
+        about = zip(left, counted, strict=True)
+        left = [name for name, count in about if count >= _LIKELY * table.rows]
+    return left
 
 
 def _filled(table: Table, names: Sequence[str]) -> str:

@@ -13,7 +13,7 @@ from mlrepro.errors import MlreproError
 from mlrepro.tables import LINES, PARQUET, Source, suffix_of, texts
 from mlrepro.tables.texts import Encoding, unreadable
 
-MAX_OBJECT = 64 << 20  # bytes of one line of JSON
+MAX_OBJECT = 8 << 20  # bytes of one line of JSON
 LEAST_MEMORY = 256 << 20
 AT_ONCE = 50  # columns looked at in one query
 
@@ -249,7 +249,8 @@ def _encoding(source: Source) -> Encoding | None:
     if ending in PARQUET:
         return None
     with _telling(source):
-        return texts.encoding_of(source.path, packed)
+        most = MAX_OBJECT if ending in LINES else texts.MAX_LINE
+        return texts.encoding_of(source.path, packed, most)
 
 
 def _check_encodings(both: Sequence[tuple[Source, Encoding | None]]) -> None:

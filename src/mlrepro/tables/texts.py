@@ -6,6 +6,7 @@ import codecs
 import csv
 import gzip
 import io
+import os
 import sys
 import zlib
 from collections.abc import Iterator
@@ -15,10 +16,12 @@ from typing import IO, TextIO
 from mlrepro.dataclass import dataclass
 from mlrepro.errors import MlreproError
 
-CHUNK = 1 << 20
+CHUNK = 1 << 20  # not more than a line may have
 MAX_HEADER = 1 << 20  # characters
-MAX_COLUMNS = 10_000
-MAX_FIELD = 1 << 28  # characters of one cell
+MAX_COLUMNS = 2_000
+MAX_FIELD = MAX_LINE = 2 << 20  # characters of one cell, and bytes of a line, as DuckDB has it
+# A packed text of more than so many bytes that is so many times its own size is no table.
+MAX_UNPACKED, MAX_RATIO = 256 << 20, 100
 DELIMITERS = {".tsv": "\t", ".tab": "\t"}
 ASCII, UTF8, BOM, UTF16, LATIN = "ascii", "utf-8", "utf-8-sig", "utf-16", "latin-1"
 # What each is called in a message.
@@ -50,34 +53,59 @@ def opened(path: str, packed: bool) -> Iterator[IO[bytes]]:
             yield inside  # type: ignore[misc]
 
 
-def encoding_of(path: str, packed: bool) -> Encoding:
+class _Bounds:
+    """Watches the bytes of a text go by. Raises MlreproError ``table-unreadable``."""
+
+    def __init__(self, most_line: int, most: int = 0) -> None:
+        self._most_line, self._most = most_line, most
+        self.bytes = self.lines = 0
+        self._open = 0  # bytes of the line that has not ended yet
+
+    def look(self, chunk: bytes) -> None:
+        self.bytes += len(chunk)
+        if self._most and self.bytes > self._most:
+            raise unreadable("it is very many times as large when it is unpacked")
+        first = chunk.find(b"\n")
+        # Only one that began before can be too long: a chunk is shorter than a line may be.
+        if self._open + (first if first >= 0 else len(chunk)) > self._most_line:
+            raise unreadable(f"line {self.lines + 1} has more than {self._most_line >> 20} MiB")
+        self._open = len(chunk) - chunk.rfind(b"\n") - 1 + (self._open if first < 0 else 0)
+        self.lines += chunk.count(b"\n")
+
+
+def encoding_of(path: str, packed: bool, most_line: int = MAX_LINE) -> Encoding:
     """Read a text once to tell its encoding. Raises MlreproError ``table-unreadable``."""
+    most = max(MAX_UNPACKED, MAX_RATIO * os.stat(path).st_size) if packed else 0
     try:
         with opened(path, packed) as file:
-            return _encoding_of(file)
+            return _encoding_of(file, _Bounds(most_line, most))
     except (EOFError, gzip.BadGzipFile, zlib.error) as error:
         raise unreadable("it is not a whole gzip file") from error
 
 
-def _encoding_of(file: IO[bytes]) -> Encoding:
+def _encoding_of(file: IO[bytes], bounds: _Bounds) -> Encoding:
     chunk = file.read(CHUNK)
     if not chunk:
         raise unreadable("it is empty")
     if chunk.startswith((codecs.BOM_UTF32_LE, codecs.BOM_UTF32_BE)):
         raise unreadable("it is UTF-32, which is not read; save it as UTF-8")
     if chunk.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
+        while chunk:
+            bounds.look(chunk)
+            chunk = file.read(CHUNK)
         return Encoding(UTF16)
     is_utf8 = codecs.getincrementaldecoder("utf-8")("strict")
     name = BOM if chunk.startswith(codecs.BOM_UTF8) else UTF8
-    first, lines, plain = 0, 0, True
+    first, plain = 0, True
     while chunk:
+        lines = bounds.lines
+        bounds.look(chunk)
         if b"\0" in chunk:
             raise unreadable("it is no text: it has bytes that are zero")
         if plain and not chunk.isascii():
             plain = False
             at = next(at for at, byte in enumerate(chunk) if byte > 127)
             first = lines + chunk.count(b"\n", 0, at) + 1
-        lines += chunk.count(b"\n")
         following = file.read(CHUNK)
         if name != LATIN:
             try:

@@ -1,0 +1,202 @@
+"""Seals what a whole look has proven, so that the next commit proves it by a few looks."""
+
+from __future__ import annotations
+
+import os
+
+from mlrepro import durable, dvcconfig, index, seal, unchanged
+from mlrepro.errors import MlreproError
+
+# Loaded only by a commit that finds no seal to hold.
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping
+
+    from mlrepro.project import Project
+    from mlrepro.remote import Remote
+    from mlrepro.unchanged import Proof
+
+
+def nothing_to_do(project: Project) -> bool:
+    """As ``unchanged.nothing_to_do``, for the hook of a commit; what that proved is sealed."""
+    began = index.now_ns()
+    looks = looks_at(_settings(project))
+    proof = unchanged.proof(project, keep=True)
+    if proof is None:
+        return False
+    _keep(project, proof, looks, [], began)
+    return True
+
+
+class Watch:
+    """Begun before a ``status`` looks at anything, so that what it finds in order can be sealed."""
+
+    __slots__ = ("_began", "_looks", "_project", "_wider")
+
+    def __init__(self, project: Project) -> None:
+        self._project = project
+        self._began = index.now_ns()
+        self._looks = looks_at(_settings(project))
+        notes = [os.path.join(project.common_dir, "mlrepro", name) for name in ("store", "owed")]
+        self._wider = looks_at([*notes, os.path.join(project.state_dir, "place")])
+
+    def keep(self, names: Mapping[str, str]) -> None:
+        """Seal that all is clean; ``names``: each tracked path and its pointer. Raises nothing.
+
+        Not so where anything is in play that is not known by the times of a few files.
+        """
+        proof = unchanged.proof(self._project)
+        if proof is None or proof.target is None or proof.target.store is None:
+            return
+        staged = proof.entries
+        entries = [
+            entry
+            for entry in proof.record.entries.values()
+            if staged.find(os.fsencode(entry.pointer)) >= 0
+        ]
+        if names != {entry.path: entry.pointer for entry in entries}:
+            return
+        if any(name.endswith("dvc.lock") for name in names.values()):
+            return  # which of its outputs count, other files say
+        pointers = looks_at(map(self._project.absolute, sorted(set(names.values()))))
+        folders = [entry.oid for entry in entries if not entry.stat]
+        wider = [*self._wider, *pointers, *_blobs_of_folders(proof.target, folders)]
+        if seal.MISSING not in [numbers for _, numbers in pointers]:
+            _keep(self._project, proof, self._looks, wider, self._began)
+
+
+def _blobs_of_folders(target: Remote, oids: list[str]) -> list[tuple[bytes, bytes]]:
+    """By what it is known that the blobs of these folders are there: their listings, and by them.
+
+    No blob comes or goes without a trace in the times of the folder that it lies in.
+    """
+    if not oids or target.store is None:
+        return []
+    store = target.store
+    bases = dict.fromkeys((store.base, store.root))
+    paths = [path(oid) for oid in oids for one in (target.cache, store)
+             for path in (one.path, one.legacy_path)]  # fmt: skip
+    for base in bases:
+        paths += [base, *(f"{base}/{number:02x}" for number in range(256))]
+    return looks_at(paths)
+
+
+def _keep(
+    project: Project,
+    proof: Proof,
+    looks: list[tuple[bytes, bytes]],
+    wider: list[tuple[bytes, bytes]],
+    began_ns: int,
+) -> None:
+    """Seal it, if none of it can have changed since ``began_ns``."""
+    try:
+        if are_settled((*looks, *wider), began_ns):
+            keep(project, of(project, proof, looks, wider))
+    except (OSError, MlreproError):
+        pass  # it only saves time
+
+
+def _settings(project: Project) -> list[str]:
+    """The files by which it is known where things are, and what is known of them."""
+    files = list(dvcconfig.config_files(project.dvc_dir, os.environ).values())
+    own = (os.path.join(project.git_dir, "commondir"), os.path.join(project.state_dir, "index"))
+    return [*files, *own]
+
+
+def looks_at(paths: Iterable[str]) -> list[tuple[bytes, bytes]]:
+    """What these files are now, to be compared with later."""
+    return [(os.fsencode(path), seal.numbers_of(os.fsencode(path))) for path in paths]
+
+
+def are_settled(looks: Iterable[tuple[bytes, bytes]], began_ns: int) -> bool:
+    """Whether each is a plain file, or none, and no write since ``began_ns`` can hide in its times.
+
+    A link is not: what it leads to has times of its own.
+    """
+    for path, numbers in looks:
+        if numbers == seal.MISSING:
+            continue
+        about = os.lstat(path)
+        racy = index.is_racy(about.st_mtime_ns, about.st_ctime_ns, began_ns)
+        if racy or about.st_mode & 0o170000 not in (0o100000, 0o040000):
+            return False
+    return True
+
+
+def of(
+    project: Project,
+    proof: Proof,
+    looks: list[tuple[bytes, bytes]],
+    wider: list[tuple[bytes, bytes]],
+) -> seal.Seal:
+    """The seal of what was just proven. Raises OSError or StoreError for what is gone meanwhile."""
+    places = os.fsencode(project.root), os.fsencode(project.git_dir)
+    made = seal.Seal(*places, seal.settings_now())
+    made.looks, made.clean = looks, wider
+    made.cleared = " ".join(proof.record.cleared).encode()
+    target = proof.target
+    if target is None:
+        return made
+    if target.store is not None:
+        marker = os.fsencode(target.store.marker)
+        made.marker = marker, seal.content(marker, 256)
+    for entry in proof.record.entries.values():
+        name = os.fsencode(entry.pointer)
+        if proof.entries.find(name) < 0:
+            continue  # nothing was proven of it
+        made.pointers[name] = entry.seen.encode()
+        path = os.fsencode(entry.path)
+        made.entries.append((name, path, _numbers(project, entry), *_blob(target, entry.named)))
+    made.folders = _folders(project, target, made)
+    return made
+
+
+def _numbers(project: Project, entry: index.Entry) -> bytes:
+    """What the data has to be; the record's word is taken, which is what was proven."""
+    if entry.stat:
+        try:
+            os.lstat(project.absolute(entry.path))
+        except (FileNotFoundError, NotADirectoryError):
+            return seal.MISSING
+        return entry.stat.encode()
+    about = seal.numbers_of(os.fsencode(project.absolute(entry.path)))
+    return seal.MISSING if about == seal.MISSING else seal.FOLDER + entry.oid.encode()
+
+
+def _blob(target: Remote, oid: str) -> tuple[bytes, bytes]:
+    """Where a blob lies, and its size; empty for a store on the network."""
+    if target.store is None:
+        return b"", b""
+    found = target.store.find(oid)
+    if found is None:
+        raise FileNotFoundError
+    return os.fsencode(found[0]), b"%d" % found[1].st_size
+
+
+def _folders(project: Project, target: Remote, made: seal.Seal) -> list[bytes]:
+    """The folders in the worktree that must not be links: around data, pointers and blobs."""
+    top = made.root + b"/"
+    inside = {os.path.dirname(top + name) for entry in made.entries for name in entry[:2]}
+    places = [target.cache.root] + ([target.store.root] if target.store is not None else [])
+    inside.update(os.fsencode(place) for place in (*places, project.dvc_dir))
+    found: set[bytes] = set()
+    for place in inside:
+        here = place
+        while here.startswith(top) and here not in found:
+            if os.path.isdir(here) and not os.path.islink(here):
+                found.add(here)
+            here = os.path.dirname(here)
+    return sorted(found)
+
+
+def keep(project: Project, made: seal.Seal) -> None:
+    """Write the seal, unless it is there as it is."""
+    data = seal.rendered(made)
+    path = os.path.join(project.git_dir, os.fsdecode(seal.FILE))
+    try:
+        same = seal.content(os.fsencode(path), len(data)) == data
+    except (OSError, ValueError):
+        same = False
+    if not same:
+        durable.write_atomic(path, data, durable=False)  # its checksum tells a damaged one

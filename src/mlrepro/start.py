@@ -1,0 +1,27 @@
+"""The first door: says at once that all is in order, where it is, or opens the one for people."""
+
+from __future__ import annotations
+
+import os
+import sys
+
+from mlrepro import seal, standing
+
+
+def main() -> int:
+    """Run the command line of this process; returns its exit code."""
+    if sys.argv[1:] == ["hook", "pre-commit"] and seal.unbroken():
+        os._exit(0)  # as the plain hook does, where a framework calls this one
+    text = standing.told(sys.argv[1:])
+    if text is None:
+        from mlrepro import cli
+
+        return cli.main()
+    from mlrepro import terminal
+
+    terminal.tolerate_any_text()
+    if terminal.write(sys.stdout, text) is None:
+        os._exit(0)  # all is said; taking Python down takes as long as finding it out
+    from mlrepro import cli
+
+    return cli.main()
