@@ -183,7 +183,9 @@ def _save_files(
             continue
         absolute[project.absolute(path)] = path
         entry = record.entries.get(path)
-        if entry is not None and entry.oid and _is_of_size(project.absolute(path), entry.size):
+        if item.now is not None and item.now.oid:
+            known[project.absolute(path)] = item.now.oid  # so it is copied in one reading
+        elif entry is not None and entry.oid and _is_of_size(project.absolute(path), entry.size):
             known[project.absolute(path)] = entry.oid  # it probably only has a new date
     report = engine.save_files(
         list(absolute), target.cache, store,

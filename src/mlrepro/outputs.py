@@ -78,13 +78,15 @@ def read_pointers(
     project: Project,
     texts: Iterable[tuple[str, str, bytes]],
     pipelines: Mapping[str, bytes] | None = None,
+    others: Mapping[str, str] | None = None,
 ) -> Listing:
     """Parse pointers: (name, git object or "", text) each. One that is bad is named, not raised.
 
-    ``pipelines``: the ``dvc.yaml`` that goes with each ``dvc.lock``, if not the worktree's.
+    ``pipelines``: the ``dvc.yaml`` that goes with each ``dvc.lock``, if not the worktree's;
+    ``others``: what other pointers are known to name (path → pointer).
     """
     listing = Listing()
-    taken: dict[str, str] = {}
+    taken = dict(others or {})
     own: list[str] | None = None
     for name, seen, content in texts:
         try:
@@ -203,15 +205,16 @@ def in_worktree(project: Project, names: Sequence[str] | None = None) -> Listing
     return listing
 
 
-def in_index(project: Project, entries: Entries) -> Listing:
-    """What the pointers say as they are staged."""
+def in_index(project: Project, entries: Entries, known: Mapping[str, str] | None = None) -> Listing:
+    """What the pointers say as they are staged; ``known`` ones (path → pointer) are not read."""
     named: dict[str, str] = {}
+    skipped = set((known or {}).values())
     errors: list[MlreproError] = []
     for at, raw in enumerate(entries.names):
         if not raw.endswith((b".dvc", b".lock")):
             continue
         name = os.fsdecode(raw)
-        if not is_pointer(name):
+        if not is_pointer(name) or name in skipped:
             continue
         if entries.stages[at]:
             if name not in {error.path for error in errors}:
@@ -220,7 +223,9 @@ def in_index(project: Project, entries: Entries) -> Listing:
         named[name] = entries.oid(at)
     contents = _contents(project, named)
     listing = read_pointers(
-        project, ((name, oid, contents.get(oid, b"")) for name, oid in named.items())
+        project,
+        ((name, oid, contents.get(oid, b"")) for name, oid in named.items()),
+        others=known,
     )
     listing.errors += errors
     return listing

@@ -16,6 +16,7 @@ from mlrepro import (
     remote,
     threeway,
     transfer,
+    unchanged,
     worktree,
 )
 from mlrepro.dataclass import TYPE_CHECKING, dataclass, field
@@ -55,7 +56,7 @@ def run(project: Project, options: Options) -> HookResult:
         )
     entries = git.entries(project, commit.index)
     record = index.load(project.state_dir)
-    found = refusals.look(project, entries, commit)
+    found = refusals.look(project, entries, commit, unchanged.in_order(project, record, entries))
     if found.errors:
         return HookResult(errors=tuple(found.errors), notes=tuple(found.notes))
     standing = {

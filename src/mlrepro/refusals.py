@@ -10,7 +10,7 @@ from mlrepro.errors import MlreproError, Refused
 from mlrepro.safepath import quoted
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
     from mlrepro.committing import Commit
     from mlrepro.gitindex import Entries
@@ -35,12 +35,15 @@ class Found:
     notes: list[str] = field(default_factory=list)
 
 
-def look(project: Project, entries: Entries, commit: Commit) -> Found:
-    """Look the index over for what the commit may not hold."""
+def look(project: Project, entries: Entries, commit: Commit, known: Mapping[str, str]) -> Found:
+    """Look the index over for what the commit may not hold.
+
+    ``known``: files that are in order, and their pointers, which are not read again.
+    """
     head = git.head(project)
     changes = git.staged_against(project, head, commit.index)
     staged = {path: new for status, _, new, path in changes if status in "AMT"}
-    found = Found(outputs.in_index(project, entries))
+    found = Found(outputs.in_index(project, entries, known))
     found.staged = bool(changes)
     found.changed = {path for path in staged if outputs.is_pointer(path)}
     for error in found.listing.errors:
@@ -51,7 +54,7 @@ def look(project: Project, entries: Entries, commit: Commit) -> Found:
     _raw_data(project, found, staged)
     _large(project, entries, staged, found)
     _secrets(project, entries, found)
-    named = {item.pointer for item in found.listing.outs}
+    named = {item.pointer for item in found.listing.outs}.union(known.values())
     named.update(error.path for error in found.listing.errors)
     for at, name in enumerate(entries.names):
         text = os.fsdecode(name)

@@ -64,6 +64,38 @@ def proof(project: Project, *, keep: bool = False) -> Proof | None:
     return Proof(record, entries, target) if good else None
 
 
+def in_order(project: Project, record: Record, entries: Entries) -> dict[str, str]:
+    """The files of which the same is proven each by itself, though not of all: path → pointer.
+
+    Their pointers are as they were last read, in a commit that was made; they say nothing new.
+    """
+    try:
+        target = remote.of(project, os.environ)
+    except MlreproError:
+        return {}
+    if os.environ.get("MLREPRO_LANE") or record.store_id != target.read_id():
+        return {}
+    groups: dict[str, list[Entry]] = {}
+    for entry in record.entries.values():
+        groups.setdefault(entry.pointer, []).append(entry)
+    found: dict[str, str] = {}
+    for pointer, group in groups.items():
+        at = entries.find(os.fsencode(pointer))
+        if at < 0 or entries.stages[at] or not pointer.endswith(".dvc"):
+            continue
+        oid = entries.oid(at)
+        if all(
+            entry.seen == oid
+            and entry.stat  # a folder is looked at once, by whoever reads its pointer
+            and not entry.pending
+            and entry.synced == entry.named
+            and _is_in_order(project, target, entry, entries, keep=False)
+            for entry in group
+        ):
+            found.update((entry.path, pointer) for entry in group)
+    return found
+
+
 def _concerns_us(entries: Entries, record: Record) -> bool:
     """Whether the index holds a pointer not seen before, a conflict in one, or what is refused."""
     seen = {entry.pointer: entry.seen for entry in record.entries.values()}
