@@ -12,7 +12,9 @@ from modelled import Snapshot
 from steps import Steps
 from worlds import Clone
 
-UNRESOLVED = ("both-changed", "deleted-on-side", "not-a-folder", "unsaved-change")
+UNRESOLVED = (
+    "both-changed", "deleted-on-side", "not-a-folder", "pointer-conflict", "unsaved-change",
+)  # fmt: skip
 
 
 class GitSteps(Steps):
