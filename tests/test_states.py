@@ -53,7 +53,6 @@ STEPS: dict[str, tuple[int, dict[str, st.SearchStrategy[Any]]]] = {
     "git_push": (4, {"who": WHO}),
     "git_pull": (8, {"who": WHO, "rebase": YES, "side": SIDE}),
     "push": (1, {"who": WHO}),
-    "criss_cross": (3, {"who": WHO, "n": MANY, "side": SIDE}),
     "clone": (1, {}),
     "gc": (3, {"who": WHO, "empty": YES}),
     "forget": (2, {"who": WHO}),
@@ -66,6 +65,7 @@ STEPS: dict[str, tuple[int, dict[str, st.SearchStrategy[Any]]]] = {
 if os.environ.get("STATES_MOVES"):
     STEPS["mv"] = (4, {"who": WHO, "which": ANY, "n": ANY})
     STEPS["untrack"] = (2, {"who": WHO, "which": ANY})
+    STEPS["criss_cross"] = (3, {"who": WHO, "n": MANY, "side": SIDE})
     STEPS["worktree"] = (1, {"who": WHO})
 STEP = st.sampled_from([name for name, (times, _) in STEPS.items() for _ in range(times)]).flatmap(
     lambda name: st.tuples(st.just(name), st.fixed_dictionaries(STEPS[name][1]))
