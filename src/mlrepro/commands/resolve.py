@@ -108,12 +108,13 @@ def _chosen(
         raise PointerError(
             f"{name} has no merge conflict.", "mlrepro status", code="no-conflict", path=name
         )
-    if side == "union":
+    text = merge.theirs if side == "theirs" else merge.ours
+    if side == "union" and text.strip() and merge.theirs.strip():
         return merging.union(project, target, merge, options)
-    text = merge.ours if side == "ours" else merge.theirs
-    if not text.strip():
+    if side == "union" or not text.strip():
         raise PointerError(
-            f"{name} does not exist on that side: it was deleted there.",
+            f"{name} does not exist on {'one' if side == 'union' else 'that'} side: it was deleted "
+            "there.",
             f"git rm {quoted(project.show(name))}   to delete it, or take the other side",
             code="deleted-on-side",
             path=name,
