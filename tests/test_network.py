@@ -177,6 +177,25 @@ def test_a_blob_that_is_listed_but_cannot_be_read(far: Far, proxy: Proxy, fault:
     assert far.pull().errors == () and same(far, files)
 
 
+@pytest.mark.parametrize(
+    "fault", [proxying.REFUSE, proxying.SKEWED, pytest.param(proxying.DROP, marks=pytest.mark.slow)]
+)
+def test_a_push_that_cannot_ask_owes_nothing_new(far: Far, proxy: Proxy, fault: str) -> None:
+    """What was confirmed once is not owed again because the store does not answer today."""
+    tracked(far)
+    proxy.fault = lambda method, path: fault
+    assert len(codes(far.push())) == 1
+    assert debts.owed(far.project()) == []
+    assert far.status_of().restorable
+    proxy.asked.clear()
+    assert far.track().errors == () and proxy.asked == []
+    proxy.fault = lambda method, path: proxying.GONE  # which is an answer
+    assert codes(far.push()) == ["remote-missing"]
+    assert len(debts.owed(far.project())) == 4
+    proxy.fault = lambda method, path: ""
+    assert far.push().errors == () and debts.owed(far.project()) == []
+
+
 def test_a_blob_of_the_wrong_size_is_set_aside(far: Far) -> None:
     files = tracked(far)
     oid = oid_of(files["model.bin"])
