@@ -144,7 +144,11 @@ class _Handler(BaseHTTPRequestHandler):
         elif fault == GONE:
             self._send(404, [], _ERROR.format("NoSuchBucket", "There is none.").encode())
         elif fault == SKEWED:
-            self._send(403, [], _ERROR.format("RequestTimeTooSkewed", "Too large.").encode())
+            self._send(
+                403,
+                [],
+                _ERROR.format("RequestTimeTooSkewed", "The server&#39;s clock differs.").encode(),
+            )
         else:
             status, headers, answer = self._pass_on(body)
             self.proxy.pass_on(self.command, len(body) + len(answer))

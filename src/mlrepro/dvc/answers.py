@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from html import unescape
 from typing import Any
 
 from mlrepro.errors import StoreError
@@ -200,7 +201,7 @@ def _is_of_obstore(error: BaseException) -> bool:
 def _xml(error: BaseException, name: str) -> str:
     """One value in S3's own error text, where the exception quotes it."""
     found = re.search(rf"<{name}>([^<]*)</{name}>", str(error)) if _is_of_obstore(error) else None
-    return found[1] if found else ""
+    return unescape(found[1]) if found else ""
 
 
 def is_of(error: BaseException, *names: str) -> bool:
