@@ -177,6 +177,19 @@ def test_a_blob_that_is_listed_but_cannot_be_read(far: Far, proxy: Proxy, fault:
     assert far.pull().errors == () and same(far, files)
 
 
+def test_a_clone_claims_nothing_of_what_it_did_not_ask(far: Far, tmp_path: Path) -> None:
+    tracked(far)
+    clone = far.cloned(tmp_path / "clone")
+    status = clone.mlrepro("status")
+    assert status.exit_code == 1
+    assert "cannot be restored" not in status.stdout + status.stderr
+    assert "is not known here" in status.stdout and "mlrepro push" not in status.stdout
+    (code,) = {error["code"] for error in clone.mlrepro("status", "--json").json["errors"]}
+    assert code == "store-not-asked"
+    assert clone.pull().errors == ()
+    assert clone.mlrepro("status").exit_code == 0
+
+
 @pytest.mark.parametrize(
     "fault", [proxying.REFUSE, proxying.SKEWED, pytest.param(proxying.DROP, marks=pytest.mark.slow)]
 )
