@@ -251,6 +251,28 @@ def test_a_store_that_refuses(far: Far, given: dict[str, str], code: str) -> Non
     assert debts.owed(far.project()) == []
 
 
+@pytest.mark.parametrize(
+    ("fault", "code", "hint"),
+    [
+        (proxying.MALFORMED, "remote-forbidden", "mlrepro remote test"),  # HEAD has no words for it
+        (proxying.ELSEWHERE, "remote-region", "--region"),
+    ],
+)
+def test_a_refusal_without_a_reason(
+    far: Far, proxy: Proxy, fault: str, code: str, hint: str
+) -> None:
+    """Where the store is asked so that it cannot say why, it is told what has it say why."""
+    tracked(far)
+    proxy.fault = lambda method, path: fault
+    for told in (far.push(), far.mlrepro("verify", "--json")):
+        error = only(told) if hasattr(told, "errors") else told.json["errors"][0]
+        said = error if isinstance(error, dict) else vars(error)
+        assert said["code"] == code and hint in said["hint"], said
+    tried = far.mlrepro("remote", "test", "--json").json["errors"][0]
+    assert (tried["code"], "--region" in tried["hint"]) == ("remote-region", True), tried
+    assert debts.owed(far.project()) == []
+
+
 def test_an_expired_token_in_the_middle(far: Far, proxy: Proxy) -> None:
     for number in range(30):
         far.write(f"data/{number}", str(number))

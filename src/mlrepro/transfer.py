@@ -286,7 +286,8 @@ def _still_known(oid: str, why: MlreproError, noted: Collection[str]) -> bool:
 
     That there is no such store is an answer.
     """
-    return oid in noted and why.code in ("remote-unreachable", "remote-forbidden", "remote-clock")
+    silent = ("remote-unreachable", "remote-forbidden", "remote-clock", "remote-region")
+    return oid in noted and why.code in silent
 
 
 def add_once(errors: list[MlreproError], error: MlreproError) -> None:
