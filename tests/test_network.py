@@ -258,6 +258,7 @@ def test_a_store_that_refuses(far: Far, given: dict[str, str], code: str) -> Non
         (proxying.ELSEWHERE, "remote-region", "--region"),
     ],
 )
+@pytest.mark.slow
 def test_a_refusal_without_a_reason(
     far: Far, proxy: Proxy, fault: str, code: str, hint: str
 ) -> None:
