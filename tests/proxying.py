@@ -17,6 +17,8 @@ from urllib.parse import urlsplit
 SLOW_DOWN = "slow down"  # 503, as a store says it that is asked too much
 REFUSE = "refuse"  # 403 ExpiredToken
 SKEWED = "skewed"  # 403 RequestTimeTooSkewed
+MALFORMED = "malformed"  # 400 AuthorizationHeaderMalformed, as where the region is wrong
+ELSEWHERE = "elsewhere"  # 301 PermanentRedirect, without an address
 BROKEN = "broken"  # 500, as where the disk behind it is lost
 DENY = "deny"  # 403 AccessDenied
 GONE = "gone"  # 404 NoSuchBucket
@@ -28,6 +30,17 @@ LOSE = "lose"  # it is passed on and done, and its answer is lost
 
 Fault = Callable[[str, str], str]
 _ERROR = '<?xml version="1.0"?><Error><Code>{}</Code><Message>{}</Message></Error>'
+
+_ANSWERS = {
+    SLOW_DOWN: (503, "SlowDown", "Reduce your request rate."),
+    REFUSE: (403, "ExpiredToken", "The token has expired."),
+    SKEWED: (403, "RequestTimeTooSkewed", "The server&#39;s clock differs."),
+    MALFORMED: (400, "AuthorizationHeaderMalformed", "Expecting 'eu-north-1'."),
+    ELSEWHERE: (301, "PermanentRedirect", "It must be addressed elsewhere."),
+    BROKEN: (500, "InternalError", "Try again."),
+    DENY: (403, "AccessDenied", "Access Denied."),
+    GONE: (404, "NoSuchBucket", "There is none."),
+}
 
 
 def first(count: int, kind: str, method: str = "", part: str = "") -> Fault:
@@ -133,18 +146,10 @@ class _Handler(BaseHTTPRequestHandler):
     def _answer(self, fault: str, body: bytes) -> None:
         if fault == DROP:
             self.close_connection = True
-        elif fault == SLOW_DOWN:
-            self._send(503, [], _ERROR.format("SlowDown", "Reduce your request rate.").encode())
-        elif fault == REFUSE:
-            self._send(403, [], _ERROR.format("ExpiredToken", "The token has expired.").encode())
-        elif fault == BROKEN:
-            self._send(500, [], _ERROR.format("InternalError", "Try again.").encode())
-        elif fault == DENY:
-            self._send(403, [], _ERROR.format("AccessDenied", "Access Denied.").encode())
-        elif fault == GONE:
-            self._send(404, [], _ERROR.format("NoSuchBucket", "There is none.").encode())
-        elif fault == SKEWED:
-            self._send(403, [], _ERROR.format("RequestTimeTooSkewed", "Too large.").encode())
+        elif fault in _ANSWERS:
+            status, code, message = _ANSWERS[fault]
+            headers = [("x-amz-bucket-region", "eu-north-1")] if status < 403 else []
+            self._send(status, headers, _ERROR.format(code, message).encode())
         else:
             status, headers, answer = self._pass_on(body)
             self.proxy.pass_on(self.command, len(body) + len(answer))

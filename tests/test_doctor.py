@@ -238,6 +238,24 @@ def test_a_secret_in_the_history(work: Work) -> None:
     assert found(work) == []
 
 
+def test_a_secret_is_rotated_and_purged_as_is_told(work: Work) -> None:
+    """What is said names what tells it, and what that tells leaves nothing of it here."""
+    published(work)
+    work.git("add", ".dvc/config")
+    work.git("commit", "--quiet", "--no-verify", "-m", "publishes it")
+    told = work.mlrepro("doctor").stderr
+    assert "mlrepro doctor --fix; revoke" in told and "docs/secrets.md" in told
+    blob = work.git("rev-parse", "HEAD:.dvc/config").stdout.strip()
+    text = (Path(__file__).parent.parent / "docs/secrets.md").read_text()
+    script = text.split("<!-- run by the tests: amended -->\n```sh\n")[1].split("```")[0]
+    first, *others = script.splitlines()
+    assert first == "mlrepro doctor --fix"
+    assert "secret-in-history" in work.mlrepro("doctor", "--fix", "--json").stdout
+    subprocess.run("\n".join(["set -e", *others]), shell=True, cwd=work.root, check=True)
+    assert work.git("cat-file", "-e", blob, check=False).returncode != 0
+    assert found(work) == [] and SECRET in work.path(".dvc/config.local").read_text()
+
+
 def test_a_secret_in_the_config_file(work: Work) -> None:
     work.write("config/config.py", f'BLOB_STORE = "https://me:{SECRET}@host/x"\n')
     assert found(work) == ["blob-store-disagrees", "secret-in-config"]

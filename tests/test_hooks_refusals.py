@@ -85,6 +85,7 @@ def test_a_secret_in_the_tracked_config(hooked: Hooked) -> None:
     hooked.stage(".dvc/config", before.decode() + "['remote \"s\"']\n    password = hunter2\n")
     said = hooked.refused("-m", "secret")
     assert "password" in said and ".dvc/config.local" in said and "hunter2" not in said
+    assert "revoke" in said and "docs/secrets.md" in said
     hooked.stage(".dvc/config", before.decode())
     hooked.stage()
     hooked.commits("-m", "readme")

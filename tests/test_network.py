@@ -177,6 +177,38 @@ def test_a_blob_that_is_listed_but_cannot_be_read(far: Far, proxy: Proxy, fault:
     assert far.pull().errors == () and same(far, files)
 
 
+def test_a_clone_claims_nothing_of_what_it_did_not_ask(far: Far, tmp_path: Path) -> None:
+    tracked(far)
+    clone = far.cloned(tmp_path / "clone")
+    status = clone.mlrepro("status")
+    assert status.exit_code == 1
+    assert "cannot be restored" not in status.stdout + status.stderr
+    assert "is not known here" in status.stdout and "mlrepro push" not in status.stdout
+    (code,) = {error["code"] for error in clone.mlrepro("status", "--json").json["errors"]}
+    assert code == "store-not-asked"
+    assert clone.pull().errors == ()
+    assert clone.mlrepro("status").exit_code == 0
+
+
+@pytest.mark.parametrize(
+    "fault", [proxying.REFUSE, proxying.SKEWED, pytest.param(proxying.DROP, marks=pytest.mark.slow)]
+)
+def test_a_push_that_cannot_ask_owes_nothing_new(far: Far, proxy: Proxy, fault: str) -> None:
+    """What was confirmed once is not owed again because the store does not answer today."""
+    tracked(far)
+    proxy.fault = lambda method, path: fault
+    assert "&#" not in only(far.push()).message
+    assert debts.owed(far.project()) == []
+    assert far.status_of().restorable
+    proxy.asked.clear()
+    assert far.track().errors == () and proxy.asked == []
+    proxy.fault = lambda method, path: proxying.GONE  # which is an answer
+    assert codes(far.push()) == ["remote-missing"]
+    assert len(debts.owed(far.project())) == 4
+    proxy.fault = lambda method, path: ""
+    assert far.push().errors == () and debts.owed(far.project()) == []
+
+
 def test_a_blob_of_the_wrong_size_is_set_aside(far: Far) -> None:
     files = tracked(far)
     oid = oid_of(files["model.bin"])
@@ -216,6 +248,29 @@ def test_a_store_that_refuses(far: Far, given: dict[str, str], code: str) -> Non
     assert debts.owed(far.project()) == [oid_of("new")]
     far.ask_at(far.s3.endpoint)
     assert far.push().errors == ()
+    assert debts.owed(far.project()) == []
+
+
+@pytest.mark.parametrize(
+    ("fault", "code", "hint"),
+    [
+        (proxying.MALFORMED, "remote-forbidden", "mlrepro remote test"),  # HEAD has no words for it
+        (proxying.ELSEWHERE, "remote-region", "--region"),
+    ],
+)
+@pytest.mark.slow
+def test_a_refusal_without_a_reason(
+    far: Far, proxy: Proxy, fault: str, code: str, hint: str
+) -> None:
+    """Where the store is asked so that it cannot say why, it is told what has it say why."""
+    tracked(far)
+    proxy.fault = lambda method, path: fault
+    for told in (far.push(), far.mlrepro("verify", "--json")):
+        error = only(told) if hasattr(told, "errors") else told.json["errors"][0]
+        said = error if isinstance(error, dict) else vars(error)
+        assert said["code"] == code and hint in said["hint"], said
+    tried = far.mlrepro("remote", "test", "--json").json["errors"][0]
+    assert (tried["code"], "--region" in tried["hint"]) == ("remote-region", True), tried
     assert debts.owed(far.project()) == []
 
 

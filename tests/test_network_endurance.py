@@ -10,6 +10,7 @@ import sys
 import threading
 import time
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -156,7 +157,7 @@ def test_a_clock_that_is_wrong(far: Far, proxy: Proxy) -> None:
 def small_disk(tmp_path: Path) -> Iterator[Path]:
     folder = tmp_path / "small"
     folder.mkdir()
-    mount = ["mount", "-t", "tmpfs", "-o", "size=8m", "tmpfs", str(folder)]
+    mount = ["mount", "-t", "tmpfs", "-o", "size=32m", "tmpfs", str(folder)]
     if subprocess.run(mount, capture_output=True, check=False).returncode:
         pytest.skip("only root may mount a small disk")
     yield folder
@@ -164,19 +165,32 @@ def small_disk(tmp_path: Path) -> Iterator[Path]:
 
 
 @pytest.mark.parametrize("megabytes", [12, 24])  # whole, and in parts
-def test_a_disk_that_is_full(far: Far, small_disk: Path, tmp_path: Path, megabytes: int) -> None:
+def test_a_disk_that_is_full(
+    far: Far, proxy: Proxy, small_disk: Path, tmp_path: Path, megabytes: int
+) -> None:
+    """There is room enough when it is asked for, and somebody else takes it meanwhile."""
     content = os.urandom(megabytes << 20)
     far.write("big.bin", content)
     far.write("small.bin", b"small")
     assert far.track("big.bin", "small.bin").errors == ()
     far.save("data")
     clone = far.cloned(tmp_path / "clone")
+    clone.ask_at(proxy.url)
     config = clone.root / ".dvc" / "config.local"
     before = config.read_text()
     config.write_text(f"[cache]\n    dir = {small_disk / 'cache'}\n" + before)
-    clone.write("big.bin", b"")
-    (clone.root / "big.bin").unlink()
+    name = far.key(oid_of(content))
+
+    def fill(method: str, path: str) -> str:
+        if method == "GET" and name in path and not (small_disk / "taken").exists():
+            with suppress(OSError), open(small_disk / "taken", "wb", buffering=0) as file:
+                while file.write(bytes(1 << 16)):
+                    pass
+        return ""
+
+    proxy.fault = fill
     errors = clone.pull().errors
+    assert (small_disk / "taken").exists()
     assert "store-full" in [error.code for error in errors]
     assert not (clone.root / "big.bin").exists()
     config.write_text(before)

@@ -48,6 +48,14 @@ def test_results_steps_and_errors(commands: Commands, flags: list[str]) -> None:
         assert line.envelope["data"]["url"].startswith("https://bob:***@host/x s3://key:***@bucket")
 
 
+def test_the_name_of_a_setting_is_no_secret(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(redaction, "_known", set())
+    redaction.know_arguments(["--secret", "access_key_id", "--secret=session_token"])
+    assert redaction.shown("access_key_id, session_token") == "access_key_id, session_token"
+    redaction.know_arguments(["--password", "access_key_id", "--secret", SECRET])
+    assert redaction.shown(f"access_key_id, {SECRET}") == "***, ***"
+
+
 @pytest.mark.parametrize("flags", [[], ["--json"]])
 def test_what_the_environment_and_the_line_hold(commands: Commands, flags: list[str]) -> None:
     body = f"raise errors.StoreError('the server says: {SECRET} is no good')"

@@ -78,6 +78,7 @@ def test_to_s3_with_the_keys_from_standard_input(work: Work, s3: servers.S3, buc
     )
     assert (run.exit_code, f"the store is {url}, 5 blobs" in run.stdout) == (0, True), run
     assert servers.SECRET not in run.stdout + run.stderr
+    assert "secrets      access_key_id, secret_access_key (in .dvc/config.local)\n" in run.stdout
     tracked = work.path(".dvc/config").read_text()
     assert url in tracked and f"endpointurl = {s3.endpoint}" in tracked
     local = work.path(".dvc/config.local")

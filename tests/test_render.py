@@ -10,7 +10,7 @@ import pytest
 
 from mlrepro import parser, render
 from mlrepro.amounts import many, size
-from mlrepro.errors import BlobMissing, Refused
+from mlrepro.errors import BlobMissing, Refused, StoreError
 from mlrepro.result import Options
 from mlrepro.terminal import visible, width
 
@@ -24,7 +24,8 @@ def said(verb: str, *, dry_run: bool = False, **fields: Any) -> list[str]:
 
 def item(path: str, state: str, **more: Any) -> Some:
     return Some(
-        **{"path": path, "pointer": path + ".dvc", "state": state, "stored": True, "note": ""}
+        **{"path": path, "pointer": path + ".dvc", "state": state}
+        | {"stored": True, "note": "", "asked": True}
         | more
     )
 
@@ -115,6 +116,12 @@ def test_status() -> None:
         "  hint: mlrepro pull",
         "  hint: mlrepro resolve --ours PATH (or --theirs, or --union)",
         "  hint: mlrepro push",
+    ]
+    unknown = StoreError("The store was not asked.", "mlrepro pull", code="store-not-asked")
+    far = (item("b", "missing", stored=False, asked=False),)
+    assert said("status", files=far, clean=False, restorable=False, errors=(unknown,)) == [
+        "missing  ../b  the store was not asked",
+        "1 tracked: 1 missing; whether HEAD can be restored is not known here",
     ]
     for note, todo in (
         ("neither staged nor committed", ["  hint: mlrepro track && git commit"]),

@@ -7,6 +7,7 @@ import sys
 
 from mlrepro import dvcini, plainfile
 from mlrepro.dvcini import (
+    ROTATE as ROTATE,
     find_secrets as find_secrets,
     load_text as load_text,
     remote_section as remote_section,

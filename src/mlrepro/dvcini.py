@@ -14,6 +14,8 @@ _NAMED = ("remote", "machine", "db")  # sections of which there are many: ['remo
 _QUOTES = ("'", '"')
 
 # Every key of dvc.config_schema that holds a secret itself, not the path or the name of one.
+# What only a person can do about a secret that git has seen.
+ROTATE = "revoke that key and make a new one first; docs/secrets.md says how to purge it"
 _SECRET_KEYS = (
     "password",
     "passphrase",

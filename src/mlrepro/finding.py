@@ -14,6 +14,7 @@ class Finding:
     """Something that would make a commit unrestorable, or somebody wait.
 
     ``mend``: does what is safe to do about it without asking, where there is such a thing.
+    ``after``: what is left for a person to do then.
     """
 
     code: str
@@ -21,6 +22,7 @@ class Finding:
     hint: str
     path: str = ""
     mend: Callable[[], object] | None = None
+    after: str = ""
 
     @property
     def fixable(self) -> bool:
@@ -34,7 +36,9 @@ class Finding:
 
     def error(self) -> MlreproError:
         """The finding as the error that it is where nothing is done about it."""
-        hint = "mlrepro doctor --fix" if self.fixable else self.hint
+        hint = self.hint
+        if self.fixable:
+            hint = f"mlrepro doctor --fix; {self.after}" if self.after else "mlrepro doctor --fix"
         return MlreproError(self.message, hint, self.code, path=self.path)
 
 

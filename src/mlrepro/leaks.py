@@ -45,9 +45,10 @@ def _in_settings(project: Project) -> Iterator[Finding]:
     yield Finding(
         "secret-in-config",
         f"{SETTINGS}, which git tracks, holds a secret ({key}, line {line}).",
-        f"move the line to {LOCAL}, then: git add {SETTINGS}",
+        f"move the line to {LOCAL}, then: git add {SETTINGS}; {dvcconfig.ROTATE}",
         SETTINGS,
         (lambda: _move(project)) if movable else None,
+        dvcconfig.ROTATE,
     )
 
 
@@ -111,7 +112,7 @@ def _in_config(project: Project) -> Iterator[Finding]:
         yield Finding(
             "secret-in-config",
             f"BLOB_STORE in {CONFIG} holds a secret.",
-            "mlrepro remote set URL --secret KEY keeps it out of git; then make a new key",
+            f"mlrepro remote set URL --secret KEY keeps it out of git; {dvcconfig.ROTATE}",
             CONFIG,
         )
 
@@ -129,8 +130,7 @@ def _in_history(project: Project) -> Iterator[Finding]:
             "secret-in-history",
             f"{SETTINGS} held a secret ({found[0][1]}) in commit {commit[:10]}: whoever has a "
             "clone has it.",
-            f"revoke that key and make a new one, then: git config --add {REVOKED} {commit[:10]}; "
-            "git filter-repo --replace-text purges it from a history that nobody else has",
+            f"{dvcconfig.ROTATE}; or leave it there: git config --add {REVOKED} {commit[:10]}",
             SETTINGS,
         )
         return

@@ -28,11 +28,18 @@ def know(*secrets: str) -> None:
 
 
 def know_arguments(arguments: list[str]) -> None:
-    """Know the values of a command line's flags that are named like a secret."""
+    """Know the values of a command line's flags that are named like a secret.
+
+    But the mere name of a setting, as in ``--secret access_key_id``, is none.
+    """
     for flag, word in zip(arguments, [*arguments[1:], ""], strict=False):
         name, equals, value = flag.partition("=")
-        if flag.startswith("-") and _is_name_of_one(name.lstrip("-")):
-            know(value if equals else word)
+        given = value if equals else word
+        if not flag.startswith("-") or not _is_name_of_one(name.lstrip("-")):
+            continue
+        plain = given.islower() and given.replace("_", "").isalpha()
+        if not (name == "--secret" and plain and _is_name_of_one(given)):
+            know(given)
 
 
 def redact(text: str) -> str:

@@ -139,7 +139,7 @@ def _secrets(project: Project, entries: Entries, found: Found) -> None:
     found.errors.append(
         Refused(
             f".dvc/config holds a secret ({key}, line {line}); a commit would publish it.",
-            "mlrepro doctor --fix moves it to .dvc/config.local; revoke a key that was ever pushed",
+            f"mlrepro doctor --fix moves it to .dvc/config.local; {dvcconfig.ROTATE}",
             code="secret-in-config",
             path=".dvc/config",
         )

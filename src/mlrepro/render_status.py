@@ -25,7 +25,8 @@ def status(result: Any, path: Paths, _would: bool) -> list[str]:
         return [] if result.errors else ["nothing is tracked yet", hint("mlrepro track PATH")]
     rows = []
     for item in result.files:
-        absent = "" if item.stored or item.state == "modified" else "not in the store"
+        absent = "not in the store" if item.asked else "the store was not asked"
+        absent = "" if item.stored or item.state == "modified" else absent
         rows.append(
             (item.state, path(item.path), visible("; ".join(filter(None, (item.note, absent)))))
         )
@@ -39,11 +40,13 @@ def status(result: Any, path: Paths, _would: bool) -> list[str]:
     else:
         order = f"{len(states):,} tracked, all unchanged"
     head = "HEAD can be restored" if result.restorable else "HEAD cannot be restored"
+    if not result.restorable and {error.code for error in result.errors} == {"store-not-asked"}:
+        head = "whether HEAD can be restored is not known here"
     lines = [*table(rows), *notes(result, result.files, path), f"{order}; {head}"]
     if result.clean:
         return lines
     todo = [STATE_HINTS[state] for state in odd if state in STATE_HINTS]
-    if any(not item.stored for item in result.files if item.state != "modified"):
+    if any(not item.stored and item.asked for item in result.files if item.state != "modified"):
         todo.append("mlrepro push")
     if not todo:
         todo += _to_commit(result.notes)

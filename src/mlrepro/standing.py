@@ -30,7 +30,7 @@ _ENVIRONMENT = {"GIT_LITERAL_PATHSPECS": "0", "GIT_OPTIONAL_LOCKS": "0", "LC_ALL
 class _Known:
     """What is true of a tracked path, or of all of them, where all is in order."""
 
-    state, note, stored, clean, restorable = "unchanged", "", True, True, True
+    state, note, stored, asked, clean, restorable = "unchanged", "", True, True, True, True
     errors: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()
 

@@ -11,7 +11,7 @@ from mlrepro.errors import BlobCorrupt, BlobMissing, MlreproError, StoreError
 from mlrepro.receipts import Receipts
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Collection, Iterable, Sequence
 
     from mlrepro.project import Project
     from mlrepro.remote import Remote
@@ -259,24 +259,35 @@ def _upload(
     except StoreError as error:
         if not target.is_network:
             raise  # a folder that fails refuses; only what is far away may be owed
-        result.owed += here
+        result.owed += [need for need in here if not _still_known(need.oid, error, noted)]
         result.errors.append(error)
-        debts.owe(project, [need.oid for need in here])
+        debts.owe(project, [need.oid for need in result.owed])
         return
     result.count = len(fresh)
     result.bytes = sum(sizes.get(oid, 0) for oid in fresh)
+    unsure = {oid for oid, why in failed.items() if not _still_known(oid, why, noted)}
     for oid, why in failed.items():
         need = by_oid.get(oid) or Need("", oid)
         if isinstance(why, BlobMissing) and oid not in sizes:
             result.missing.append(need)
-        else:
+            continue
+        if oid in unsure:
             result.owed.append(need)
-            add_once(result.errors, why)
+        add_once(result.errors, why)
     if known is not None:
         known.add(confirmed)
-        known.retract(list(failed))
+        known.retract(unsure)
     debts.settle(project, confirmed)
     debts.owe(project, [need.oid for need in result.owed])
+
+
+def _still_known(oid: str, why: MlreproError, noted: Collection[str]) -> bool:
+    """Whether what the store was seen to have counts still: it did not answer, or nobody may ask.
+
+    That there is no such store is an answer.
+    """
+    silent = ("remote-unreachable", "remote-forbidden", "remote-clock", "remote-region")
+    return oid in noted and why.code in silent
 
 
 def add_once(errors: list[MlreproError], error: MlreproError) -> None:

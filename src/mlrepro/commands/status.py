@@ -17,7 +17,7 @@ from mlrepro import (
     worktree,
 )
 from mlrepro.dataclass import TYPE_CHECKING, dataclass
-from mlrepro.errors import BlobMissing, MlreproError, Refused
+from mlrepro.errors import BlobMissing, MlreproError, Refused, StoreError
 from mlrepro.project import require_dvc
 from mlrepro.receipts import Receipts
 from mlrepro.result import Options, Result
@@ -36,13 +36,17 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class FileState:
-    """One tracked path; ``state``: unchanged, modified, missing, conflict or unreadable."""
+    """One tracked path; ``state``: unchanged, modified, missing, conflict or unreadable.
+
+    ``asked``: whether ``stored`` is known, as it is not of a store on the network that never told.
+    """
 
     path: str
     pointer: str
     state: str
     stored: bool
     note: str = ""
+    asked: bool = True
 
 
 @dataclass(frozen=True)
@@ -132,6 +136,11 @@ class _Stored:
             self._folders[oid] = self._has_all(store, oid)
         return self._folders[oid]
 
+    def unasked(self, oid: str) -> bool:
+        """Whether nothing here tells of it: neither a receipt, nor a debt, nor the cache."""
+        far = self.target.store is None and self.usable
+        return far and oid not in self.owed and not self.target.cache.has(oid, None)
+
     def _is_noted(self, oid: str) -> bool:
         """Whether a network store was seen to have it; it is not asked, so this works offline."""
         if self.receipts is None or oid not in self.receipts:
@@ -177,7 +186,8 @@ def _file_state(item: Tracked, data: Data, record: index.Record, stored: _Stored
     if judged == threeway.SAME:
         return FileState(item.path, item.pointer, "unchanged", in_store)
     if judged == threeway.MISSING:
-        return FileState(item.path, item.pointer, "missing", in_store)
+        asked = in_store or not stored.unasked(item.oid)
+        return FileState(item.path, item.pointer, "missing", in_store, asked=asked)
     note = "the pointer is newer: mlrepro pull" if judged == threeway.BEHIND else ""
     if judged == threeway.BOTH:
         note = "data and pointer both changed"
@@ -257,20 +267,27 @@ def _restorable(
         for error in listing.errors
     ]
     missing += [
-        _not_restorable(item, head, stored.wrong)
+        _not_restorable(item, head, stored)
         for item in listing.outs
         if item.oid and not stored.has(item.oid, None if item.out.is_dir else item.out.size)
     ]
     return not missing, missing if stored.usable else []
 
 
-def _not_restorable(item: Tracked, head: str, wrong: dict[str, MlreproError]) -> MlreproError:
-    """The error for what HEAD names and cannot be had from the store."""
+def _not_restorable(item: Tracked, head: str, stored: _Stored) -> MlreproError:
+    """The error for what HEAD names and cannot be had from the store, or perhaps not."""
     about = {"path": item.path, "oid": item.oid, "commit": head}
-    why = wrong.get(item.oid)
+    why = stored.wrong.get(item.oid)
     if why is not None:
         said = f"HEAD cannot be restored: {item.path}: {why.message}"
         return type(why)(said, why.hint, why.code, **about)
+    if stored.unasked(item.oid):
+        return StoreError(
+            f"The store was not asked yet whether it has {item.path} ({item.oid}), as HEAD needs.",
+            "mlrepro pull, or mlrepro verify, which only asks",
+            code="store-not-asked",
+            **about,
+        )
     return BlobMissing(
         f"HEAD cannot be restored: {item.path} ({item.oid}) is not in the store.",
         "mlrepro push",

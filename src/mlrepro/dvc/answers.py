@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from html import unescape
 from typing import Any
 
 from mlrepro.errors import StoreError
@@ -55,6 +56,7 @@ _REGION = (
     "remote-region",
 )
 _KEYS = "keys come from the environment, an AWS profile, or .dvc/config.local (mlrepro remote show)"
+_ASK = "mlrepro remote test has it say why: a key, the clock, the region, or a token that is old"
 _FORBIDS = "remote-forbidden"
 _WRONG_KEY = ("does not know this access key", _KEYS, _FORBIDS)
 _EXPIRED = (
@@ -91,6 +93,7 @@ _NO_BUCKET = re.compile(
 _FORBIDS_SO = re.compile("Forbidden: ")  # gcsfs, in an OSError without a number
 _STATUS = re.compile(r"status code: ([3-5][0-9][0-9])")
 _CERTIFICATE = re.compile("invalid peer certificate|UnknownIssuer|certificate verify")
+_NOWHERE = "redirect without LOCATION"
 _COLOUR = re.compile(r"\x1b\[[0-9;]*m")
 _ADVICE = re.compile(r"[^.!?:]*<?https?://\S*(dvc\.org|iterative|treeverse)\S*>?[^.!?]*[.!?]?")
 _LONGEST = 300
@@ -127,9 +130,15 @@ def _meaning(error: BaseException, remote: str) -> StoreError | None:
             "ssh to it once, and compare the key",
             code="remote-host-key",
         )
-    if status in (301, 307):
+    if status in (301, 307) or (_is_of_obstore(error) and _NOWHERE in str(error)):
         says, hint, code = _REGION
         return StoreError(f"The store {remote} {says}.", hint, code=code)
+    if status in (400, 401, 403) and _is_of_obstore(error) and not _xml(error, "Code"):
+        return StoreError(
+            f"The store {remote} refuses access ({status}) and gives no reason.",
+            _ASK,
+            code=_FORBIDS,
+        )
     if status in (401, 403) or is_of(error, *_FORBIDDEN) or _FORBIDS_SO.match(str(error)):
         return StoreError(
             f"The store {remote} refuses access: {plain(error)}", _KEYS, code=_FORBIDS
@@ -200,7 +209,7 @@ def _is_of_obstore(error: BaseException) -> bool:
 def _xml(error: BaseException, name: str) -> str:
     """One value in S3's own error text, where the exception quotes it."""
     found = re.search(rf"<{name}>([^<]*)</{name}>", str(error)) if _is_of_obstore(error) else None
-    return found[1] if found else ""
+    return unescape(found[1]) if found else ""
 
 
 def is_of(error: BaseException, *names: str) -> bool:
