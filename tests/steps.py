@@ -136,6 +136,23 @@ class Steps:
         clone.observe()
         return None
 
+    def flip(self, who: int, which: int) -> bool | None:
+        """A file may be executed, or may not any more: the commit that follows says so."""
+        clone, path = self.who(who), FILES[which % len(FILES)]
+        now, index = clone.seen.get(path), clone.pointers()
+        then = [clone.tie(path).base, index.get(path), clone.pointer_files().get(path)]
+        if not isinstance(now, bytes) or then != [now] * 3 or clone.tie(path).pending:
+            return False
+        flipped = modelled.like(now, not isinstance(now, modelled.Program))
+        clone.path(path).chmod(0o755 if isinstance(flipped, modelled.Program) else 0o644)
+        clone.seen[path] = flipped
+        self.world.know(flipped)
+        command = ["commit", "--quiet", "--allow-empty", "-m", f"c{next(self.world.counter)}"]
+        head = clone.head
+        done = self._commit(clone, index, command)
+        assert clone.head == head or clone.pointers()[path] == flipped
+        return done
+
     def untrack(self, who: int, which: int) -> bool | None:
         clone, path = self.who(who), FILES[which % len(FILES)]
         named, index = clone.pointer_files(), clone.pointers()

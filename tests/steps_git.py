@@ -130,6 +130,7 @@ class GitSteps(Steps):
         below = clone.git("merge-base", "--all", *bases[:2], check=False).stdout.split()
         if len(bases) == 2 and len(below) == 1:
             return self.world.merge(snaps[below[0]], snaps[bases[0]], snaps[bases[1]])
+        self.world.is_followed = False
         first, paths = snaps[bases[0]], {path for base in bases for path in snaps[base]}
         differing = {p for p in paths if any(snaps[one].get(p) != first.get(p) for one in bases)}
         return first, differing
@@ -339,8 +340,15 @@ class GitSteps(Steps):
         else:
             if not clone.git("stash", "list").stdout:
                 return False
+            base, shown = clone.git("rev-parse", "stash^", "stash").stdout.split()
+            here, files = clone.pointers(), clone.pointer_files()
+            three = self.world.snaps[base], here, self.world.snaps[shown]
+            wanted, conflicts = self.world.merge(*three)
             if clone.git("stash", "pop", "--quiet", check=False).returncode:
                 clone.git("reset", "--quiet", "--hard")
+            elif here == files and not modelled.moved(*three):
+                assert not conflicts
+                self.world.compare("stash", clone.pointer_files(), wanted)
         clone.observe()
         return None
 

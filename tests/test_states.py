@@ -64,6 +64,7 @@ STEPS: dict[str, tuple[int, dict[str, st.SearchStrategy[Any]]]] = {
 # side of a merge, nor of a branch that another worktree has checked out.
 if os.environ.get("STATES_MOVES"):
     STEPS["mv"] = (4, {"who": WHO, "which": ANY, "n": ANY})
+    STEPS["flip"] = (4, {"who": WHO, "which": ANY})
     STEPS["untrack"] = (2, {"who": WHO, "which": ANY})
     STEPS["criss_cross"] = (3, {"who": WHO, "n": MANY, "side": SIDE})
     STEPS["worktree"] = (1, {"who": WHO})
@@ -180,6 +181,26 @@ FOUND: dict[str, list[Step]] = {
         ("edit", {"who": 0, "which": 2, "how": "gone", "n": 0}),
         ("restore", {"who": 0, "which": 0, "n": 0, "force": False}),
         ("branch", {"who": 0, "n": 0}),
+    ],
+    "a stash was merged into a folder that had been changed since": [
+        ("edit", {"who": 0, "which": 2, "how": "gone", "n": 0}),
+        ("stash", {"who": 0, "n": 0}),
+        ("pull", {"who": 0, "force": True}),
+        ("edit", {"who": 0, "which": 2, "how": "new", "n": 1}),
+        ("commit", {"who": 0, "how": "am"}),
+        ("stash", {"who": 0, "n": 9}),
+        ("pull", {"who": 0, "force": False}),
+    ],
+    "a file that may be executed came back from a commit": [
+        ("flip", {"who": 0, "which": 0}),
+        ("edit", {"who": 0, "which": 0, "how": "new", "n": 0}),
+        ("commit", {"who": 0, "how": "am"}),
+        ("flip", {"who": 0, "which": 0}),
+        ("git_push", {"who": 0}),
+        ("git_pull", {"who": 1, "rebase": False, "side": "ours"}),
+        ("restore", {"who": 0, "which": 0, "n": 2, "force": False}),
+        ("checkout", {"who": 0, "n": 52, "force": True}),
+        ("checkout", {"who": 1, "n": 51, "force": False}),
     ],
 }
 
