@@ -179,7 +179,7 @@ class Steps:
         index = clone.pointers()
         if how == "am":
             files = clone.pointer_files()
-            index = {path: files.get(path, content) for path, content in index.items()}
+            index = {path: files[path] for path in index if path in files}  # as git does
         if how == "unhooked":
             clone.git("commit", "--quiet", "--no-verify", "--allow-empty", "-m", name)
             clone.is_committed(clone.head, index)

@@ -335,7 +335,7 @@ class GitSteps(Steps):
             index, files = clone.pointers(), clone.pointer_files()
             clone.git("stash", "push", "--quiet")
             clone.is_committed(clone.git("rev-parse", "refs/stash^2").stdout.strip(), index)
-            shown = {path: files.get(path, content) for path, content in index.items()}
+            shown = {path: files[path] for path in index if path in files}
             clone.is_committed(clone.git("rev-parse", "refs/stash").stdout.strip(), shown)
         else:
             if not clone.git("stash", "list").stdout:

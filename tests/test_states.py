@@ -191,6 +191,12 @@ FOUND: dict[str, list[Step]] = {
         ("stash", {"who": 0, "n": 9}),
         ("pull", {"who": 0, "force": False}),
     ],
+    "a stash took a pointer away, and git commit -a did the same": [
+        ("untrack", {"who": 0, "which": 0}),
+        ("stash", {"who": 0, "n": 3}),
+        ("stash", {"who": 0, "n": 9}),
+        ("commit", {"who": 0, "how": "am"}),
+    ],
     "a file that may be executed came back from a commit": [
         ("flip", {"who": 0, "which": 0}),
         ("edit", {"who": 0, "which": 0, "how": "new", "n": 0}),

@@ -274,10 +274,10 @@ class Clone(Past):
 
     def subjects(self, revisions: str) -> dict[str, list[str]]:
         """The commits by their subjects; merges are none."""
-        listed = self.git("log", "--no-merges", "--format=%s %H", revisions).stdout
+        listed = self.git("log", "--no-merges", "--format=%H %s", revisions).stdout
         found: dict[str, list[str]] = {}
         for line in listed.splitlines():
-            subject, commit = line.split()
+            commit, subject = line.split(" ", 1)  # that of a stash has several words
             found.setdefault(subject, []).append(commit)
         return found
 
