@@ -199,19 +199,21 @@ FOUND: dict[str, list[Step]] = {
     ],
     "a file that may be executed came back from a commit": [
         ("flip", {"who": 0, "which": 0}),
+        ("git_push", {"who": 0}),
+        ("git_pull", {"who": 1, "rebase": False, "side": "ours"}),
         ("edit", {"who": 0, "which": 0, "how": "new", "n": 0}),
         ("commit", {"who": 0, "how": "am"}),
         ("flip", {"who": 0, "which": 0}),
-        ("git_push", {"who": 0}),
-        ("git_pull", {"who": 1, "rebase": False, "side": "ours"}),
-        ("restore", {"who": 0, "which": 0, "n": 2, "force": False}),
-        ("checkout", {"who": 0, "n": 52, "force": True}),
-        ("checkout", {"who": 1, "n": 51, "force": False}),
+        ("checkout", {"who": 0, "n": 53, "force": False}),
+        ("restore", {"who": 0, "which": 0, "n": 3, "force": False}),
     ],
 }
 
 
-@pytest.mark.parametrize("what", FOUND)
+LONG = [pytest.param(what, marks=pytest.mark.slow) for what in FOUND if len(FOUND[what]) > 5]
+
+
+@pytest.mark.parametrize("what", [*(what for what in FOUND if len(FOUND[what]) <= 5), *LONG])
 def test_what_was_found(tmp_path: Path, no_grace: None, what: str) -> None:
     clones = machine(tmp_path, worlds=1)()
     for one in FOUND[what]:
