@@ -131,6 +131,7 @@ class Steps:
             clone.seen[new] = clone.seen.pop(old)
         if old in clone.ties:
             clone.ties[new] = clone.ties.pop(old)
+        clone.loose.add(old)  # once git has its pointer back
         del index[old]
         self.world.compare("index", clone.pointers(), {**index, new: named[old]})
         clone.observe()

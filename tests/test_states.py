@@ -197,6 +197,11 @@ FOUND: dict[str, list[Step]] = {
         ("stash", {"who": 0, "n": 9}),
         ("commit", {"who": 0, "how": "am"}),
     ],
+    "data that had been moved came with the pointer that git brought back": [
+        ("mv", {"who": 0, "which": 1, "n": 3}),
+        ("reset", {"who": 0, "n": 0}),
+        ("branch", {"who": 0, "n": 0}),
+    ],
     "a file that may be executed came back from a commit": [
         ("flip", {"who": 0, "which": 0}),
         ("git_push", {"who": 0}),

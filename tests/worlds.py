@@ -178,7 +178,7 @@ class Clone(Past):
         self.seen: Snapshot = {}
         self.commits: list[str] = []
         self.joining: Snapshot = {}
-        self.loose: set[str] = set()  # untracked at some time: its data may stay, or come
+        self.loose: set[str] = set()  # untracked or moved at some time: its data may stay, or come
 
     def tie(self, path: str) -> Tie:
         return self.ties.setdefault(path, Tie())
