@@ -14,7 +14,7 @@ import building
 import past
 import working
 from building import blob_path, read_file_tree
-from mlrepro import render
+from mlrepro import render, returning
 from mlrepro.errors import MlreproError
 from mlrepro.result import Options
 from past import FIRST, FOURTH, ONE, SECOND, THREE, Past, told
@@ -213,6 +213,26 @@ def test_what_git_refuses_at_the_end_leaves_all_as_it_was(work: Past, tmp_path: 
     assert head(work) == "main"
     building.git(other, "bisect", "reset", "HEAD")
     assert work.checkout("searched").exit_code == 0 and work.has(FIRST)
+
+
+def test_an_edit_while_data_is_taken_away(work: Past, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It is seen at the last moment; what was taken away by then comes back."""
+    for name in ("a", "b"):
+        work.write(f"data/z/{name}", name)
+    work.track("data/z")
+    work.save("z")
+    leave = returning.leave
+
+    def late(*args: Any, **given: Any) -> Any:
+        if not args[-1].dry_run:
+            work.write("data/z/a", "mine")
+        return leave(*args, **given)
+
+    monkeypatch.setattr(returning, "leave", late)
+    result = work.checkout("one")
+    assert {code for code, _ in told(result)} == {"unsaved-change"}
+    assert work.has({**FOURTH, "data/z/a": "mine", "data/z/b": "b"}) and head(work) == "main"
+    assert (result.removed, result.restored) == ((), ())
 
 
 def test_data_that_was_in_git_then(work: Past) -> None:

@@ -189,22 +189,30 @@ class _Work:
         project = self.project
         _check_code(project, self.commit)
         self.done = self._leave(self.options)
+        if self.done.kept:  # edited since it was looked at
+            self._put_back()
+            self.done.removed = []
+            self.errors = self._kept()
+            return
         try:
-            if not self.done.kept:
-                _git(project, ["checkout", "--quiet", "--no-overwrite-ignore", named, "--"], named)
+            _git(project, ["checkout", "--quiet", "--no-overwrite-ignore", named, "--"], named)
         except MlreproError:
             self._put_back()
             returning.tell_saved(project, self.target, self.done.saved, self.options)
             raise
-        if not self.done.kept and os.path.isdir(project.dvc_dir) and self.then.outs:
+        if os.path.isdir(project.dvc_dir) and self.then.outs:
             self.target = remote.located(project, os.environ)
             returning.merge(self.done, self._bring(self.options))
         self.errors = self._kept()
 
     def _put_back(self) -> None:
         """Bring back what was taken away, and nothing that was not there before either."""
-        taken = set(self.done.removed)
-        items = [item for item in self.before if item.path in taken]
+        gone, kept = self.done.removed, self.done.kept  # of a folder, perhaps only a part
+        items = [
+            item
+            for item in self.before
+            if item.path in gone or any(path.startswith(item.path + "/") for path in kept)
+        ]
         record = index.load(self.project.state_dir)
         materialize.bring(self.project, self.target, items, record, self.options)
 
