@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from building import blob_path
-from hooked import MOSTLY_PLAIN, Hooked
+from hooked import MOSTLY_PLAIN, POINTER, Hooked
 
 FOLDER = "images"
 IMAGES = f"{FOLDER}.dvc"
@@ -249,3 +249,31 @@ def test_a_pipeline_whose_store_is_away(pipeline: Hooked, tmp_path: Path) -> Non
     pipeline.store.rename(tmp_path / "unmounted")
     assert str(pipeline.store) in pipeline.refused("-m", "readme")
     assert pipeline.read("dvc.lock") == before
+
+
+def test_a_second_pointer_to_what_one_in_order_names(plain: Hooked) -> None:
+    """Pointers of which all is known are not read again, and yet what they name is taken."""
+    plain.write("data/more.csv", "more\n")
+    assert plain.mlrepro("track", "data/more.csv").exit_code == 0
+    plain.commits("-m", "more")
+    text = plain.read(POINTER).decode().replace("path: ", "path: data/")
+    plain.write("second.dvc", text)
+    plain.git("add", "second.dvc")
+    plain.write("data/more.csv", "edited\n")
+    said = plain.refused("-m", "second")
+    assert "two pointers" in said and POINTER in said
+
+
+def test_one_edit_among_others_that_are_in_order_or_not(plain: Hooked) -> None:
+    for name in "bcd":
+        plain.write(f"data/{name}.csv", name)
+    names = [f"data/{name}.csv" for name in "bcd"]
+    assert plain.mlrepro("track", *names).exit_code == 0
+    plain.commits("-m", "more")
+    oid = plain.edit("edited", "data/b.csv")
+    plain.write("data/c.csv", "changed")
+    plain.mlrepro("track", "data/c.csv")
+    plain.stage()
+    plain.commits("-m", "both")
+    assert plain.oid("data/b.csv.dvc", "HEAD") == oid and plain.is_good("data/b.csv")
+    assert plain.is_good("data/c.csv") and plain.is_good("data/d.csv")

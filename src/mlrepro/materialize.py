@@ -201,7 +201,7 @@ def _carry_out(
     changed: list[index.Entry],
 ) -> None:
     every = [one for plan in plans for one in plan.bring]
-    names = {one.dest: os.path.relpath(one.dest, project.root) for one in every}
+    lead = len(project.root.rstrip("/")) + 1  # a path's name is what follows
     if options.dry_run:
         result.restored += [plan.item.path for plan in plans if plan.bring or plan.remove]
         return
@@ -222,12 +222,12 @@ def _carry_out(
             pass  # the data is in place: a cache that is full can do without
     pointers = {one.dest: plan.item.pointer for plan in plans for one in plan.bring}
     for one in report.missing:
-        need = transfer.Need(names[one.dest], one.oid, one.size, pointers[one.dest])
+        need = transfer.Need(one.dest[lead:], one.oid, one.size, pointers[one.dest])
         result.missing.append(need)
-    result.kept += [names[dest] for dest in report.kept]
+    result.kept += [dest[lead:] for dest in report.kept]
     result.errors += recovery.told(target, report.recovered)
     for dest, error in report.failed:
-        error.path = names.get(dest, "")
+        error.path = dest[lead:]
         result.errors.append(error)
     done = {one.dest: one for one in report.restored}
     for plan in plans:

@@ -11,7 +11,6 @@ from mlrepro.restoring import Restore
 from mlrepro.safepath import quoted
 
 if TYPE_CHECKING:
-    from array import array
     from collections.abc import Iterable, Sequence
 
     from mlrepro.outputs import Tracked
@@ -187,45 +186,35 @@ def after(project: Project, plan: Plan, done: dict[str, Restored], whole: bool) 
 
 
 def _after_folder(project: Project, plan: Plan, done: dict[str, Restored], whole: bool) -> None:
-    base = project.absolute(plan.item.path)
-    fresh = plan.data.tree is None
-    try:
-        walked = folder.walk(project.root, plan.item.path, stats=not fresh)
-        if fresh:  # nearly always all of its files were just looked at
-            walked.numbers = _numbers(base, walked.names, done)
+    lead = f"{project.absolute(plan.item.path)}/"
+    tree = plan.data.tree
+    try:  # where there was none, all that can be vouched for was just looked at
+        walked = folder.walk(project.root, plan.item.path, stats=tree is not None)
     except OSError:
         return
-    before = plan.data.tree.unchanged(walked) if plan.data.tree is not None else {}
+    before = tree.unchanged(walked) if tree is not None else {}
     oids: list[str] = []
     numbers: list[int] = []
     began = max([one.began_ns for one in done.values()], default=0)
     for at, name in enumerate(walked.names):
-        row: Iterable[int] = walked.numbers[at * NUMBERS : (at + 1) * NUMBERS]
-        one = done.get(os.path.join(base, name))
-        oid = before.get(name, "")
+        one = done.get(lead + name)
+        row: Iterable[int] = ()
         if one is not None:
-            same = one.stat and one.began_ns and tuple(row) == numbers_of(one.stat)
-            oid = plan.members.get(name, "") if same else ""
-        if not oid:
-            row = (0,) * NUMBERS  # not proven: it will be read once
+            row = numbers_of(one.stat) if one.stat is not None and one.began_ns else ()
+            if tree is not None and row != tuple(walked.numbers[at * NUMBERS : (at + 1) * NUMBERS]):
+                row = ()
+            oid = plan.members.get(name, "") if row else ""
+        else:
+            oid = before.get(name, "")
+            row = walked.numbers[at * NUMBERS : (at + 1) * NUMBERS] if oid else ()
         oids.append(oid or "0" * 32)
-        numbers += row
+        numbers += row if oid else (0,) * NUMBERS  # not proven: it will be read once
     walked.numbers = folder.packed(numbers)
     proven = folder.Tree(
         plan.item.path, plan.item.oid if whole else "", walked, bytes.fromhex("".join(oids)),
         max(began, plan.data.began_ns),
     )  # fmt: skip
     folder.save(project.state_dir, proven)
-
-
-def _numbers(base: str, names: Sequence[str], done: dict[str, Restored]) -> array[int]:
-    """The five numbers of each file of a folder: as it was placed, else as it is."""
-    numbers: list[int] = []
-    for name in names:
-        one = done.get(f"{base}/{name}")
-        about = one.stat if one is not None else None
-        numbers += numbers_of(about or os.lstat(f"{base}/{name}"))
-    return folder.packed(numbers)
 
 
 def stats_of(data: Data) -> dict[str, tuple[int, int, int, int, int]]:

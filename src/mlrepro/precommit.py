@@ -56,12 +56,13 @@ def run(project: Project, options: Options) -> HookResult:
         )
     entries = git.entries(project, commit.index)
     record = index.load(project.state_dir)
-    found = refusals.look(project, entries, commit, unchanged.in_order(project, record, entries))
+    known = unchanged.in_order(project, record, entries)
+    found = refusals.look(project, entries, commit, known)
     if found.errors:
         return HookResult(errors=tuple(found.errors), notes=tuple(found.notes))
-    standing = {
-        item.path: item.oid for item in found.listing.outs if item.pointer not in found.changed
-    }
+    named = [(item.path, item.pointer, item.oid) for item in found.listing.outs]
+    named += [(path, name, record.entries[path].named) for path, name in known.items()]
+    standing = {path: oid for path, name, oid in named if name not in found.changed}
     settled = threeway.settle(project, record, standing)
     target = remote.located(project, os.environ)
     work = _compare(project, found.listing.outs, record, options)

@@ -67,7 +67,7 @@ def proof(project: Project, *, keep: bool = False) -> Proof | None:
 def in_order(project: Project, record: Record, entries: Entries) -> dict[str, str]:
     """The files of which the same is proven each by itself, though not of all: path → pointer.
 
-    Their pointers are as they were last read, in a commit that was made; they say nothing new.
+    Their pointers are as they were last read, and say nothing new.
     """
     try:
         target = remote.of(project, os.environ)
@@ -87,8 +87,7 @@ def in_order(project: Project, record: Record, entries: Entries) -> dict[str, st
         if all(
             entry.seen == oid
             and entry.stat  # a folder is looked at once, by whoever reads its pointer
-            and not entry.pending
-            and entry.synced == entry.named
+            and entry.named in (entry.synced, *entry.pending.split())
             and _is_in_order(project, target, entry, entries, keep=False)
             for entry in group
         ):
