@@ -11,6 +11,34 @@ from dataclasses import dataclass, field
 Folder = tuple[tuple[str, bytes], ...]
 Content = bytes | Folder
 Snapshot = dict[str, Content]
+ISEXEC = " isexec"
+
+
+class Program(bytes):
+    """A file that may be executed: another content than the same bytes without that."""
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Program) and bytes(self) == bytes(other)
+
+    def __ne__(self, other: object) -> bool:
+        return not self == other
+
+    __hash__ = bytes.__hash__
+
+    def __repr__(self) -> str:
+        return f"Program({bytes(self)!r})"
+
+
+def like(data: bytes, isexec: bool) -> bytes:
+    """These bytes, as a file that may be executed, or may not."""
+    return Program(data) if isexec else bytes(data)
+
+
+def is_same_but_bit(one: Content | None, other: Content | None) -> bool:
+    """Whether these are files of the same bytes, and only one of them may be executed."""
+    if one == other or not (isinstance(one, bytes) and isinstance(other, bytes)):
+        return False
+    return bytes(one) == bytes(other)
 
 
 def md5(data: bytes) -> str:
@@ -18,9 +46,9 @@ def md5(data: bytes) -> str:
 
 
 def oid_of(content: Content) -> str:
-    """The name of a content, as DVC's formats have it."""
+    """The name of a content, as DVC's formats have it; a file's bit is part of it here."""
     if isinstance(content, bytes):
-        return md5(content)
+        return md5(content) + (ISEXEC if isinstance(content, Program) else "")
     rows = [{"md5": md5(data), "relpath": name} for name, data in sorted(content)]
     return md5(json.dumps(rows, sort_keys=True).encode()) + ".dir"
 
@@ -28,7 +56,7 @@ def oid_of(content: Content) -> str:
 def blobs_of(content: Content) -> dict[str, bytes]:
     """Every blob that the content is kept in, with its bytes."""
     if isinstance(content, bytes):
-        return {md5(content): content}
+        return {md5(content): bytes(content)}
     blobs = {md5(data): data for _, data in content}
     rows = [{"md5": md5(data), "relpath": name} for name, data in sorted(content)]
     blobs[oid_of(content)] = json.dumps(rows, sort_keys=True).encode()
@@ -124,13 +152,20 @@ class Tie:
         """
         if data is None or data == named:
             return SAME
+        if is_same_but_bit(data, named):
+            return REFRESH if self.is_bit_edited(data) else BEHIND
         if named in self.pending:
             return REFRESH
         if self.base is None and not self.pending:
             return BEHIND if was_named(data) else REFRESH
-        if data == self.base:
+        if data == self.base or is_same_but_bit(data, self.base):
             return BEHIND
         return REFRESH if named == self.base else BOTH
+
+    def is_bit_edited(self, data: Content | None) -> bool:
+        """Whether a file may be executed where it last might not, or the other way round."""
+        last = self.pending[-1] if self.pending else self.base
+        return last is not None and isinstance(data, Program) != isinstance(last, Program)
 
     def is_dirty(self, data: Content | None) -> bool:
         """Whether the data is a person's edit that no commit has."""
@@ -144,6 +179,10 @@ def brought(
     if data is None or data == named:
         return named, False
     if isinstance(named, bytes) or isinstance(data, bytes):
+        if is_same_but_bit(data, named):
+            return (data, True) if tie.is_bit_edited(data) else (named, False)
+        if is_same_but_bit(data, tie.base):
+            return named, False
         known = tie.base is None and not tie.pending and isinstance(data, bytes) and is_saved(data)
         return (named, False) if data == tie.base or known else (data, True)
     was, here, there = members(tie.base), members(data), members(named)

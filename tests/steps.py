@@ -131,10 +131,28 @@ class Steps:
             clone.seen[new] = clone.seen.pop(old)
         if old in clone.ties:
             clone.ties[new] = clone.ties.pop(old)
+        clone.loose.add(old)  # once git has its pointer back
         del index[old]
         self.world.compare("index", clone.pointers(), {**index, new: named[old]})
         clone.observe()
         return None
+
+    def flip(self, who: int, which: int) -> bool | None:
+        """A file may be executed, or may not any more: the commit that follows says so."""
+        clone, path = self.who(who), FILES[which % len(FILES)]
+        now, index = clone.seen.get(path), clone.pointers()
+        then = [clone.tie(path).base, index.get(path), clone.pointer_files().get(path)]
+        if not isinstance(now, bytes) or then != [now] * 3 or clone.tie(path).pending:
+            return False
+        flipped = modelled.like(now, not isinstance(now, modelled.Program))
+        clone.path(path).chmod(0o755 if isinstance(flipped, modelled.Program) else 0o644)
+        clone.seen[path] = flipped
+        self.world.know(flipped)
+        command = ["commit", "--quiet", "--allow-empty", "-m", f"c{next(self.world.counter)}"]
+        head = clone.head
+        done = self._commit(clone, index, command)
+        assert clone.head == head or clone.pointers()[path] == flipped
+        return done
 
     def untrack(self, who: int, which: int) -> bool | None:
         clone, path = self.who(who), FILES[which % len(FILES)]
@@ -162,7 +180,7 @@ class Steps:
         index = clone.pointers()
         if how == "am":
             files = clone.pointer_files()
-            index = {path: files.get(path, content) for path, content in index.items()}
+            index = {path: files[path] for path in index if path in files}  # as git does
         if how == "unhooked":
             clone.git("commit", "--quiet", "--no-verify", "--allow-empty", "-m", name)
             clone.is_committed(clone.head, index)

@@ -10,10 +10,11 @@ from typing import Any
 
 import pytest
 
+import building
 import past
 import working
 from building import blob_path, read_file_tree
-from mlrepro import render
+from mlrepro import render, returning
 from mlrepro.errors import MlreproError
 from mlrepro.result import Options
 from past import FIRST, FOURTH, ONE, SECOND, THREE, Past, told
@@ -182,6 +183,56 @@ def test_an_untracked_file_in_the_way(work: Past) -> None:
     for rev in ("one", "four"):
         assert refused(work, rev).code == "checkout-refused"
         assert work.read("train.py") == b"mine\n" and work.has(FIRST)
+
+
+def test_a_branch_that_another_worktree_has(work: Past, tmp_path: Path) -> None:
+    """Refused before anything is done: what was taken away by hand stays away, too."""
+    work.git("worktree", "add", "--quiet", "-b", "elsewhere/long-name", str(tmp_path / "w"), "one")
+    work.path("data/x.csv").unlink()
+    before = working.snapshot(work.root)
+    for force in (False, True):
+        error = refused(work, "elsewhere/long-name", force=force)
+        assert error.code == "checkout-refused" and "elsewhere/long-name" in error.message
+        assert str(tmp_path / "w") in error.message
+        after = working.snapshot(work.root)
+        changed = {name for name in {*before, *after} if before.get(name) != after.get(name)}
+        assert changed <= OUR_NOTES | {".git/index"}
+    assert head(work) == "main"
+
+
+def test_what_git_refuses_at_the_end_leaves_all_as_it_was(work: Past, tmp_path: Path) -> None:
+    """The data that had been taken away for it comes back, and nothing else does."""
+    other = tmp_path / "w"
+    work.git("worktree", "add", "--quiet", "-b", "searched", str(other), "one")
+    building.git(other, "bisect", "start")
+    building.git(other, "checkout", "--quiet", "--detach")  # git keeps the branch for it
+    work.path("data/x.csv").unlink()
+    error = refused(work, "searched")
+    assert error.code == "checkout-refused" and "git did not check out searched:" in error.message
+    assert work.has({name: text for name, text in FOURTH.items() if name != "data/x.csv"})
+    assert head(work) == "main"
+    building.git(other, "bisect", "reset", "HEAD")
+    assert work.checkout("searched").exit_code == 0 and work.has(FIRST)
+
+
+def test_an_edit_while_data_is_taken_away(work: Past, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It is seen at the last moment; what was taken away by then comes back."""
+    for name in ("a", "b"):
+        work.write(f"data/z/{name}", name)
+    work.track("data/z")
+    work.save("z")
+    leave = returning.leave
+
+    def late(*args: Any, **given: Any) -> Any:
+        if not args[-1].dry_run:
+            work.write("data/z/a", "mine")
+        return leave(*args, **given)
+
+    monkeypatch.setattr(returning, "leave", late)
+    result = work.checkout("one")
+    assert {code for code, _ in told(result)} == {"unsaved-change"}
+    assert work.has({**FOURTH, "data/z/a": "mine", "data/z/b": "b"}) and head(work) == "main"
+    assert (result.removed, result.restored) == ((), ())
 
 
 def test_data_that_was_in_git_then(work: Past) -> None:

@@ -80,3 +80,23 @@ def test_content_that_is_nowhere_is_named(tmp_path: Path) -> None:
     assert done.resolved == ("e.dvc",) and codes(done) == ["blob-missing"]
     assert done.errors[0].oid == working.oid_of("theirs")
     assert work.read("e/x") == b"ours"
+
+
+def test_sides_that_were_merged_into_each_other_have_no_union(tmp_path: Path) -> None:
+    """What they have in common is then itself a merge of git's, with a conflict in it."""
+    work = _merged(tmp_path / "repo", BASE, OURS, THEIRS)
+    ours, theirs = (work.git("rev-parse", side).stdout.strip() for side in ("ours", "theirs"))
+    assert _resolved(work, "ours", "d", "e").exit_code == 0
+    work.git("commit", "--quiet", "--no-edit")
+    work.git("checkout", "--quiet", "-B", "theirs", theirs)
+    work.git("merge", ours, check=False)
+    assert _resolved(work, "ours", "d", "e").exit_code == 0
+    work.git("commit", "--quiet", "--no-edit")
+    assert len(work.git("merge-base", "--all", "ours", "theirs").stdout.split()) == 2
+    assert work.git("merge", "ours", check=False).returncode == 1
+    done = _resolved(work, "union", "e")
+    assert codes(done) == ["pointer-conflict"]
+    assert "have in common" in done.errors[0].message
+    assert "resolve --ours e.dvc" in done.errors[0].hint
+    assert _resolved(work, "theirs", "e", "d").exit_code == 0
+    assert work.read("e/x") == b"ours" and work.read("d/o") == b"ours"

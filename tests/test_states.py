@@ -1,7 +1,6 @@
 """Random work in several clones of one store: whatever happens, every commit comes back.
 
-``STATES_SEED=100 make test-slow ARGS='-k many_steps'`` tries others, ``STATES_MOVES=1`` moves and
-untracks data, and links worktrees as well. What fails is listed as
+``STATES_SEED=100 make test-slow ARGS='-k many_steps'`` tries others. What fails is listed as
 ``FOUND`` below takes it.
 """
 
@@ -52,6 +51,11 @@ STEPS: dict[str, tuple[int, dict[str, st.SearchStrategy[Any]]]] = {
     "reset": (2, {"who": WHO, "n": ANY}),
     "git_push": (4, {"who": WHO}),
     "git_pull": (8, {"who": WHO, "rebase": YES, "side": SIDE}),
+    "mv": (4, {"who": WHO, "which": ANY, "n": ANY}),
+    "flip": (4, {"who": WHO, "which": ANY}),
+    "untrack": (2, {"who": WHO, "which": ANY}),
+    "criss_cross": (3, {"who": WHO, "n": MANY, "side": SIDE}),
+    "worktree": (1, {"who": WHO}),
     "push": (1, {"who": WHO}),
     "clone": (1, {}),
     "gc": (3, {"who": WHO, "empty": YES}),
@@ -60,13 +64,6 @@ STEPS: dict[str, tuple[int, dict[str, st.SearchStrategy[Any]]]] = {
     "repair": (2, {"who": WHO}),
     "kill": (5, {"who": WHO, "n": MANY, "call": st.integers(0, 400), "what": KILLED}),
 }
-# Not in every run: the model does not know yet all that git makes of a pointer that is gone on one
-# side of a merge, nor of a branch that another worktree has checked out.
-if os.environ.get("STATES_MOVES"):
-    STEPS["mv"] = (4, {"who": WHO, "which": ANY, "n": ANY})
-    STEPS["untrack"] = (2, {"who": WHO, "which": ANY})
-    STEPS["criss_cross"] = (3, {"who": WHO, "n": MANY, "side": SIDE})
-    STEPS["worktree"] = (1, {"who": WHO})
 STEP = st.sampled_from([name for name, (times, _) in STEPS.items() for _ in range(times)]).flatmap(
     lambda name: st.tuples(st.just(name), st.fixed_dictionaries(STEPS[name][1]))
 )
@@ -181,10 +178,45 @@ FOUND: dict[str, list[Step]] = {
         ("restore", {"who": 0, "which": 0, "n": 0, "force": False}),
         ("branch", {"who": 0, "n": 0}),
     ],
+    "a stash was merged into a folder that had been changed since": [
+        ("edit", {"who": 0, "which": 2, "how": "gone", "n": 0}),
+        ("stash", {"who": 0, "n": 0}),
+        ("pull", {"who": 0, "force": True}),
+        ("edit", {"who": 0, "which": 2, "how": "new", "n": 1}),
+        ("commit", {"who": 0, "how": "am"}),
+        ("stash", {"who": 0, "n": 9}),
+        ("pull", {"who": 0, "force": False}),
+    ],
+    "a stash took a pointer away, and git commit -a did the same": [
+        ("untrack", {"who": 0, "which": 0}),
+        ("stash", {"who": 0, "n": 3}),
+        ("stash", {"who": 0, "n": 9}),
+        ("commit", {"who": 0, "how": "am"}),
+    ],
+    "data that had been moved came with the pointer that git brought back": [
+        ("mv", {"who": 0, "which": 1, "n": 3}),
+        ("reset", {"who": 0, "n": 0}),
+        ("branch", {"who": 0, "n": 0}),
+    ],
+    "a file that may be executed came back from a commit": [
+        ("flip", {"who": 0, "which": 0}),
+        ("git_push", {"who": 0}),
+        ("git_pull", {"who": 1, "rebase": False, "side": "ours"}),
+        ("edit", {"who": 0, "which": 0, "how": "new", "n": 0}),
+        ("commit", {"who": 0, "how": "am"}),
+        ("flip", {"who": 0, "which": 0}),
+        ("checkout", {"who": 0, "n": 53, "force": False}),
+        ("restore", {"who": 0, "which": 0, "n": 3, "force": False}),
+    ],
 }
 
 
-@pytest.mark.parametrize("what", FOUND)
+FIRST_FOUND, *LATER = FOUND
+
+
+@pytest.mark.parametrize(
+    "what", [FIRST_FOUND, *(pytest.param(one, marks=pytest.mark.slow) for one in LATER)]
+)
 def test_what_was_found(tmp_path: Path, no_grace: None, what: str) -> None:
     clones = machine(tmp_path, worlds=1)()
     for one in FOUND[what]:

@@ -104,7 +104,7 @@ def union(project: Project, target: Remote, merge: Sides, options: Options) -> U
     store.
     """
     ours, theirs = _one_folder(merge.name, merge.ours), _one_folder(merge.name, merge.theirs)
-    base = _one_folder(merge.name, merge.base) if merge.base.strip() else None
+    base = _in_common(merge)
     places = [target.cache] + ([target.store] if target.store is not None else [])
     if target.store is None:
         wanted = [transfer.Need(out.path, out.oid) for out in (ours, theirs, base) if out]
@@ -122,6 +122,23 @@ def union(project: Project, target: Remote, merge: Sides, options: Options) -> U
     size = _size(ours, mine, merged, places)
     out = pointer.Out(ours.path, oid, size, len(merged), ours.isexec)
     return Union(pointer.render(pointer.Pointer((out,))))
+
+
+def _in_common(merge: Sides) -> pointer.Out | None:
+    """The folder that both sides come from; of two that were merged into each other, git's merge
+    of what they come from may hold conflict markers itself.
+    """
+    try:
+        return _one_folder(merge.name, merge.base) if merge.base.strip() else None
+    except PointerError as error:
+        if error.code == "pointer-conflict":
+            error.message = (
+                f"{merge.name}: what both sides have in common is in conflict itself, since they "
+                "were merged into each other before: there is no union."
+            )
+            name = quoted(merge.name)
+            error.hint = f"mlrepro resolve --ours {name}   (or --theirs)"
+        raise
 
 
 def _one_folder(name: str, text: bytes) -> pointer.Out:

@@ -83,6 +83,8 @@ def run(
         return work.result()
     left = _where(project)
     named = _branch(project, revision, commit)
+    if named != commit:
+        _check_branch(project, named, commit)
     work.carry_out(named)
     return work.result("" if named != commit else left)
 
@@ -106,6 +108,19 @@ def _branch(project: Project, revision: str, commit: str) -> str:
     ).splitlines()[-1:]
     heads = "refs/heads/"
     return name[0][len(heads) :] if name and name[0].startswith(heads) else commit
+
+
+def _check_branch(project: Project, name: str, commit: str) -> None:
+    """Raise Refused for a branch that another worktree has: git lets one alone have it."""
+    show = ["--format=%(HEAD)%(worktreepath)", f"refs/heads/{name}"]
+    place = git.text(project, "for-each-ref", *show).strip("\n")
+    if place[:1] != "*" and place.strip():
+        raise Refused(
+            f"The worktree {place.strip()} has {name} checked out; a second one cannot have it.",
+            f"work there, or check out its commit: mlrepro checkout {commit[:10]}",
+            code="checkout-refused",
+            path=place.strip(),
+        )
 
 
 class _Work:
@@ -174,17 +189,32 @@ class _Work:
         project = self.project
         _check_code(project, self.commit)
         self.done = self._leave(self.options)
+        if self.done.kept:  # edited since it was looked at
+            self._put_back()
+            self.done.removed = []
+            self.errors = self._kept()
+            return
         try:
-            if not self.done.kept:
-                _git(project, ["checkout", "--quiet", "--no-overwrite-ignore", named, "--"], named)
+            _git(project, ["checkout", "--quiet", "--no-overwrite-ignore", named, "--"], named)
         except MlreproError:
-            record = index.load(project.state_dir)
-            materialize.bring(project, self.target, self.before, record, self.options)
+            self._put_back()
+            returning.tell_saved(project, self.target, self.done.saved, self.options)
             raise
-        if not self.done.kept and os.path.isdir(project.dvc_dir) and self.then.outs:
+        if os.path.isdir(project.dvc_dir) and self.then.outs:
             self.target = remote.located(project, os.environ)
             returning.merge(self.done, self._bring(self.options))
         self.errors = self._kept()
+
+    def _put_back(self) -> None:
+        """Bring back what was taken away, and nothing that was not there before either."""
+        gone, kept = self.done.removed, self.done.kept  # of a folder, perhaps only a part
+        items = [
+            item
+            for item in self.before
+            if item.path in gone or any(path.startswith(item.path + "/") for path in kept)
+        ]
+        record = index.load(self.project.state_dir)
+        materialize.bring(self.project, self.target, items, record, self.options)
 
     def result(self, left: str = "") -> CheckoutResult:
         """What came of it."""
@@ -229,7 +259,7 @@ def _git(project: Project, args: list[str], named: str) -> None:
             ) from error
         why = (lines[0] if lines else "it gave no reason").removeprefix("error: ")
         raise Refused(
-            f"git did not check out {named[:10]}: {why.removeprefix('fatal: ')}",
+            f"git did not check out {named}: {why.removeprefix('fatal: ')}",
             "git status says what is under way",
             code="checkout-refused",
         ) from error
