@@ -347,3 +347,26 @@ def test_progress_is_told(work: Work) -> None:
     assert heard.total >= 3 << 20
     assert sys.getrefcount(heard)  # the reporter is only lent
     assert isinstance(only(work.track("nope")), MlreproError)
+
+
+@pytest.mark.parametrize("fails", [False, True])
+def test_many_pointers_are_staged_as_one_pack(work: Work, fails: bool) -> None:
+    """And one by one, as git does it by itself, where it can make no pack."""
+    names = [f"data/many{at:03}.csv" for at in range(80)]
+    for name in names:
+        work.write(name, name)
+    packs = work.path(".git/objects/pack")
+    if fails:
+        packs.rmdir()
+        packs.write_text("in the way")
+    assert work.track(*names).exit_code == 0
+    if fails:
+        packs.unlink()
+    assert {f"{name}.dvc" for name in names} <= work.staged
+    assert bool(list(packs.glob("*.pack"))) == (not fails)
+    work.save("many")
+    for name in names[::40]:
+        shown = work.git("show", f"HEAD:{name}.dvc").stdout
+        assert shown.encode() == work.read(f"{name}.dvc")
+    assert work.git("fsck", "--strict").returncode == 0
+    assert work.status == ""

@@ -6,7 +6,7 @@ import os
 
 from mlrepro import gitindex, gitlock, loose, process
 from mlrepro.dataclass import TYPE_CHECKING
-from mlrepro.errors import MlreproError
+from mlrepro.errors import MlreproError, ProcessError
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
@@ -273,15 +273,15 @@ def _pack(project: Project, texts: Iterable[bytes]) -> None:
     """Put the contents of files into git's objects as one pack, where ``update-index`` finds them.
 
     By itself that would make a file for each. What its filters or line-end rules change it still
-    writes, beside what is then of no use in the pack.
+    writes, beside what is then of no use in the pack; and all of it where there can be no pack.
     """
     parts = [b"blob\ndata %d\n%s\n" % (len(text), text) for text in texts]
-    process.run(
-        ["git", "-c", "fastimport.unpackLimit=1", "fast-import", "--quiet", "--depth=0"],
-        cwd=project.root,
-        input=b"".join(parts),
-        env={**LITERAL, **_KEEP_MEMORY},
-    )
+    argv = ["git", "-c", "fastimport.unpackLimit=1", "fast-import", "--quiet", "--depth=0"]
+    try:
+        env = {**LITERAL, **_KEEP_MEMORY}
+        process.run(argv, cwd=project.root, input=b"".join(parts), env=env)
+    except ProcessError:
+        pass  # it only saves time
 
 
 def is_as_staged(project: Project, name: str) -> bool:
