@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Set
 from typing import Any
 
@@ -12,6 +13,7 @@ from modelled import Snapshot
 from steps import Steps
 from worlds import Clone
 
+MOVES = bool(os.environ.get("STATES_MOVES"))  # see test_states
 UNRESOLVED = (
     "both-changed", "deleted-on-side", "not-a-folder", "pointer-conflict", "unsaved-change",
 )  # fmt: skip
@@ -74,14 +76,15 @@ class GitSteps(Steps):
     def _is_apart(self, clone: Clone, name: str) -> bool:
         bases = clone.git("merge-base", "--all", "HEAD", name, check=False).stdout.split()
         tips = {clone.head, clone.git("rev-parse", name).stdout.strip()}
-        return bool(bases) and not tips & set(bases)
+        most = 9 if MOVES else 1
+        return 0 < len(bases) <= most and not tips & set(bases)
 
     def _merge(self, clone: Clone, name: str, side: str) -> bool | None:
         if not name:
             return False
         bases = self._bases(clone, name)
         head, theirs = clone.head, clone.git("rev-parse", name).stdout.strip()
-        if not bases or bases[0] == theirs:
+        if not bases or bases[0] == theirs or (len(bases) > 1 and not MOVES):
             return False
         snaps = self.world.snaps
         base, unsure = self._virtual(clone, bases)
