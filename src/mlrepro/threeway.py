@@ -72,10 +72,8 @@ def settle(
     if not waiting:
         return []
     done = [entry for entry in waiting if _seen(entry, (standing or {}).get(entry.path, ""))]
-    # The newest pending hash that was committed counts: HEAD may be back at an older one. Where
-    # HEAD is, and was, nowhere else since it was written, there can be no commit of it.
-    now = present(project)
-    waiting = [entry for entry in waiting if entry.pending and entry.base != now]
+    # The newest pending hash that was committed counts: HEAD may be back at an older one.
+    waiting = [entry for entry in waiting if entry.pending]
     head = git.head(project) if waiting else ""
     done += _made(project, waiting, [head] if head else [])
     rest = [entry for entry in waiting if entry.pending]
