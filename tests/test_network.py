@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import errno
 import os
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -12,6 +14,8 @@ import proxying
 import servers
 from far import Far
 from mlrepro import debts, dvc
+from mlrepro.dvc import transfer
+from mlrepro.dvc.bucket import Bucket
 from mlrepro.errors import MlreproError, StoreError
 from proxying import Proxy
 from working import codes, oid_of, only
@@ -124,6 +128,36 @@ def test_what_passes_is_tried_again(far: Far, proxy: Proxy, fault: str, tmp_path
     for name in files:
         (far.root / name).unlink()
     assert far.pull().errors == () and same(far, files)
+
+
+@pytest.mark.parametrize("breaks", [1, 2])
+def test_a_connection_that_breaks_does_not_give_up_the_store(
+    far: Far, breaks: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    left = {"send": breaks, "receive": breaks}
+
+    def breaking(name: str) -> None:
+        work = getattr(Bucket, name)
+
+        def first(*given: Any) -> Any:
+            left[name] -= 1
+            if left[name] >= 0:
+                raise ConnectionResetError(errno.ECONNRESET, "Connection reset by peer")
+            return work(*given)
+
+        monkeypatch.setattr(Bucket, name, first)
+
+    breaking("send")
+    breaking("receive")
+    monkeypatch.setattr(transfer, "_PAUSE_S", 0.01)
+    far.write("model.bin", b"model")
+    assert far.track("model.bin").errors == ()
+    assert debts.owed(far.project()) == ([] if breaks == 1 else [oid_of("model")])
+    far.push()
+    far.forget()
+    far.path("model.bin").unlink()
+    assert codes(far.pull()) == ([] if breaks == 1 else ["remote-unreachable"])
+    assert far.pull().errors == () and far.read("model.bin") == b"model"
 
 
 @pytest.mark.slow

@@ -61,7 +61,7 @@ def tracked(sky: Sky, **more: bytes) -> dict[str, bytes]:
     for name, content in files.items():
         sky.work.write(name, content)
     done = sky.work.track("data", "model.bin", *more)
-    assert done.errors == () and debts.owed(sky.work.project()) == []
+    assert done.errors == () and debts.owed(sky.work.project()) == [], done.notes
     sky.work.save("data")
     return files
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
+import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from functools import cache as cached
 from hashlib import file_digest, md5
@@ -29,6 +30,10 @@ _WAVE, _WAVE_BYTES = 256, 1 << 26  # blobs flushed to disk together, large ones 
 _WHOLE = WHOLE | {"store-full", "store-read-only", "remote-failed"}
 PATIENCE_S = 2.0  # an interrupt waits so long for what is under way
 _STRIKES = 4  # blobs in a row that it refuses, and it is taken to refuse all
+# What a store that answered a moment ago may get over at once; a failure that came later than
+# this was waited for long enough.
+_PASSING = frozenset({"remote-unreachable", "remote-failed"})
+_QUICK_S, _PAUSE_S = 5.0, 0.5
 
 
 def is_right(path: str, oid: str, legacy: bool) -> bool:
@@ -68,30 +73,46 @@ class Moves:
 
         After an error that is the whole store's, the rest is not tried: each try can take minutes.
         What may be so of one blob alone is believed of the store when it is so of some in a row.
+        A connection that breaks is tried once more: the store has just said which blobs it has.
         """
 
         def guarded(oid: str) -> None:
             if self._broken is not None:
                 self.failed[oid] = self._broken
                 return
-            try:
-                work(oid)
-            except Exception as error:
-                if not isinstance(error, MlreproError) and not is_foreign(error):
-                    raise
-                meaning = translate(error, remote=self.remote.name)
-                meaning.oid = meaning.oid or oid
-                self.failed[oid] = meaning
-                self._strikes += 1
-                if meaning.code in _WHOLE and (
-                    meaning.code not in MAYBE_ONE or self._strikes >= _STRIKES
-                ):
-                    self._broken = meaning
-            else:
+            began = time.monotonic()
+            failure = self._try(work, oid)
+            if (
+                failure is not None
+                and failure.code in _PASSING
+                and time.monotonic() - began < _QUICK_S
+            ):
+                time.sleep(_PAUSE_S * (0.5 + os.urandom(1)[0] / 256))
+                failure = self._try(work, oid)
+            if failure is None:
                 self._strikes = 0
+                return
+            self.failed[oid] = failure
+            self._strikes += 1
+            if failure.code in _WHOLE and (
+                failure.code not in MAYBE_ONE or self._strikes >= _STRIKES
+            ):
+                self._broken = failure
 
         self._now = self.crew
         self._now.each(guarded, oids)
+
+    def _try(self, work: Callable[[str], None], oid: str) -> MlreproError | None:
+        """Why it could not be done for this blob; what is a bug of ours is raised."""
+        try:
+            work(oid)
+        except Exception as error:
+            if not isinstance(error, MlreproError) and not is_foreign(error):
+                raise
+            failure = translate(error, remote=self.remote.name)
+            failure.oid = failure.oid or oid
+            return failure
+        return None
 
     def callback(self) -> Any:
         """What is told of a file's bytes as they go by."""
