@@ -59,6 +59,16 @@ def test_a_second_run_changes_nothing(work: Work, hooks: str | None) -> None:
         work.save()
 
 
+def test_the_data_folder_itself_is_tracked(work: Work) -> None:
+    work.init()
+    work.write("data/raw/a.csv", "1\n")
+    assert work.track("data").errors == ()
+    work.save()
+    before = snapshot(work.root)
+    assert work.init().changed == ()
+    assert snapshot(work.root) == before
+
+
 @pytest.mark.parametrize("hooks", ["git", "none", None])
 def test_a_dry_run_changes_nothing(work: Work, hooks: str | None) -> None:
     work.write(".gitignore", "data/\n")

@@ -14,7 +14,8 @@ import proxying
 import servers
 from far import Far
 from mlrepro import debts, dvc
-from mlrepro.dvc import transfer
+from mlrepro.commands import remote as command
+from mlrepro.dvc import remote as dvc_remote, transfer
 from mlrepro.dvc.bucket import Bucket
 from mlrepro.errors import MlreproError, StoreError
 from proxying import Proxy
@@ -241,6 +242,16 @@ def test_a_push_that_cannot_ask_owes_nothing_new(far: Far, proxy: Proxy, fault: 
     assert len(debts.owed(far.project())) == 4
     proxy.fault = lambda method, path: ""
     assert far.push().errors == () and debts.owed(far.project()) == []
+
+
+def test_a_silent_store_is_given_up_soon(
+    far: Far, proxy: Proxy, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(dvc_remote, "_FIRST_ANSWER_S", 1.0)
+    proxy.fault = lambda method, path: proxying.DROP
+    done = command.run(far.project(), "test", None, far.options())
+    assert codes(done) == ["remote-unreachable"]
+    assert proxy.count("PUT") == 0  # the probe itself would be tried for a minute
 
 
 def test_a_blob_of_the_wrong_size_is_set_aside(far: Far) -> None:

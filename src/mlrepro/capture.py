@@ -277,8 +277,10 @@ def _send(project: Project, target: Remote, result: Capture, options: Options) -
     for item in result.saved:
         # Which members of a folder are owed is not worth finding out: it is only looked at again.
         item.stored = item.data.oid not in owed and not (owed and item.data.tree is not None)
-    result.notes += [f"{error.message} The content is in the cache, and owed to the store."
-                     for error in sent.errors]  # fmt: skip
+    result.notes += [
+        f"{error.message.rstrip('.')}. The content is in the cache, and owed to the store."
+        for error in sent.errors
+    ]
 
 
 def remember(

@@ -129,7 +129,7 @@ def _without_secrets(scheme: str, rest: str) -> Address:
 def _refused(what: str, key: str) -> ConfigError:
     read = f"mlrepro remote set URL --secret {key or 'KEY'}"
     return ConfigError(
-        f"{what}, which has no place in a URL that is written down; nothing was changed.",
+        f"{what}, and others can read a command line; nothing was changed.",
         f"{read} reads it from standard input; or set it in the environment",
         code="secret-in-url",
     )

@@ -29,6 +29,7 @@ from mlrepro.scaffold import SETTINGS, Scaffold, in_the_way
 from mlrepro.store import Store
 
 if TYPE_CHECKING:
+    from collections.abc import Container
     from typing import Any
 
     from mlrepro.project import Project
@@ -292,10 +293,10 @@ def _exclude(project: Project, name: str) -> None:
 def _ignore_files(work: Scaffold, target: Remote) -> None:
     """The store out of git, and no rule that hides from it pointers, settings or what was made."""
     project = work.project
-    pointers = []
-    if os.path.isdir(project.dvc_dir):
-        pointers = [item.pointer for item in outputs.in_worktree(project).outs]
-    changes = ignore.bring_back(project, [*pointers, *_data_probe(project)])
+    outs = outputs.in_worktree(project).outs if os.path.isdir(project.dvc_dir) else []
+    tracked = {item.path for item in outs}
+    named = [item.pointer for item in outs]
+    changes = ignore.bring_back(project, [*named, *_data_probe(project, tracked)])
     wanted = list(dict.fromkeys(["config/config.py", *SETTINGS, *work.created]))
     changes = ignore.bring_back(project, wanted, changes, siblings=False)
     store = target.store.root if target.store is not None else ""
@@ -308,14 +309,22 @@ def _ignore_files(work: Scaffold, target: Remote) -> None:
     _apply(work, changes)
 
 
-def _data_probe(project: Project) -> list[str]:
-    """A pointer as it would be called in ``DATA_DIR``, to see whether a rule would hide it."""
+def _data_probe(project: Project, tracked: Container[str]) -> list[str]:
+    """A pointer as it would be called in ``DATA_DIR``, to see whether a rule would hide it.
+
+    None where that folder, or one above it, is ``tracked`` as data: there will be none in it.
+    """
     try:
         folder = config.load(project.root, os.environ).data_dir
     except ConfigError:
         return []
     inside = os.path.relpath(os.path.join(project.root, folder), project.root) if folder else ".."
-    return [] if inside.startswith("..") else [os.path.normpath(f"{inside}/data.csv.dvc")]
+    if inside.startswith(".."):
+        return []
+    probe = os.path.normpath(f"{inside}/data.csv.dvc")
+    parts = probe.split("/")
+    above = ["/".join(parts[:depth]) for depth in range(1, len(parts))]
+    return [] if any(folder in tracked for folder in above) else [probe]
 
 
 def _project_files(work: Scaffold, kind: str) -> None:

@@ -93,6 +93,18 @@ class Remote:
             self._raise_unless_absent(error)
         self._met = True
 
+    def _hear(self) -> None:
+        """Raise what says that a cloud does not answer at all; any other refusal is no news yet.
+
+        What a probe would be told of it says more.
+        """
+        try:
+            self._meet()
+        except Exception as error:
+            meaning = translate(error, remote=self.name)
+            if meaning.code == "remote-unreachable":
+                raise meaning from error
+
     def sizes(self, oids: Sequence[str], crew: Crew, legacy: bool = False) -> dict[str, int]:
         """Of these blobs, those that are there, with their sizes in bytes (-1: not told)."""
         if not oids:
@@ -251,6 +263,7 @@ class Remote:
         if create and self.has_folders:
             self.fs.makedirs(self.base)
         self.require()
+        self._hear()
         folder = f"{self.base.rstrip('/')}/.mlrepro/probe"
         path = f"{folder}/{os.urandom(8).hex()}"
         data = os.urandom(16)
