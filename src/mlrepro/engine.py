@@ -112,12 +112,15 @@ def save_files(
         return SaveReport(done, saver.failed, landing.repaired)
 
 
-def save_bytes(data: bytes, suffix: str, cache: Store, store: Store | None = None) -> str:
+def save_bytes(
+    data: bytes, suffix: str, cache: Store, store: Store | None = None, *, oid: str = ""
+) -> str:
     """Put bytes, such as a folder's listing (``suffix`` ``.dir``), into cache and store.
 
-    Returns the oid. Raises StoreError as save_files does.
+    ``oid``: where these very bytes were hashed already. Returns it. Raises StoreError as
+    save_files does.
     """
-    oid = md5_of(data) + suffix
+    oid = oid or md5_of(data) + suffix
     with _open(cache, store, False) as landing:
         _land(landing, oid, data)
         landing.land()

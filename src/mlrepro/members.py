@@ -55,9 +55,12 @@ def save(
         # Its members were saved where DVC 3 does not look: all of them are saved anew.
         plan = worktree.FolderPlan(plan.walk, {}, [*plan.known, *plan.fresh], plan.began_ns)
         oids, certain = {}, False
-    by_name = seen is not None and certain and store is not None
-    absent = _unnamed(oids, store) if by_name and store is not None else None
-    if absent is None:
+    # What the record says was stored whole is looked for, as far as it has not changed since, by
+    # the names in the store's folders.
+    by_name = Presence(store, len(oids)) if seen and certain and store is not None else None
+    if by_name is not None:
+        absent = by_name.absent(oids, plan.shelves)
+    else:
         absent = _unstored(plan, oids, target.cache, store)
     to_read = plan.fresh + absent
     oids |= worktree.note_read(plan, _read(project, target, store, to_read, options, done))
@@ -77,10 +80,13 @@ def save(
             f"{wanted.path} has so many files that other clones read its list only after: "
             f"git config {listings.LARGE} true"
         )
+    if by_name is not None and done.data.tree is not None:
+        done.data.tree.shelves = by_name.shelves
     oid = done.data.oid
     if not (certain and done.data.proven) or _is_lacking(oid, len(listing), target.cache, store):
         fresh = not (store or target.cache).has(oid)
-        engine.save_bytes(listing, ".dir", target.cache, store)
+        known = oid if plan.tree is None else ""  # else it was not hashed by this process
+        engine.save_bytes(listing, ".dir", target.cache, store, oid=known)
         done.count += fresh
         done.bytes += len(listing) if fresh else 0
     return done
@@ -137,15 +143,6 @@ def _unstored(
         for name, oid in known.items()
         if not all(place.has(oid, sizes.get(name)) for place in places)
     ]
-
-
-def _unnamed(known: dict[str, str], store: Store) -> list[str]:
-    """The members whose blobs the store does not have, by the names in its folders.
-
-    For a commit of what the record says was stored whole, as far as it has not changed since.
-    """
-    there = Presence(store, len(known))
-    return [name for name, oid in known.items() if not there.has(oid)]
 
 
 def _is_lacking(oid: str, size: int, cache: Store, store: Store | None) -> bool:
