@@ -8,7 +8,7 @@ from mlrepro.errors import PathError
 from mlrepro.presence import Presence
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
     from mlrepro import index
     from mlrepro.capture import Target
@@ -63,7 +63,8 @@ def save(
     else:
         absent = _unstored(plan, oids, target.cache, store)
     to_read = plan.fresh + absent
-    oids |= worktree.note_read(plan, _read(project, target, store, to_read, options, done))
+    listed = _sizes(plan) if to_read else {}
+    oids |= worktree.note_read(plan, _read(project, target, store, to_read, options, done, listed))
     if not oids and plan.walk.names:
         raise PathError(
             f"All files of {wanted.path} are left out by .dvcignore.",
@@ -109,13 +110,15 @@ def _read(
     names: Sequence[str],
     options: Options,
     done: Members,
+    listed: Mapping[str, int],
 ) -> dict[str, engine.Saved]:
-    """Save these members; returns each by its name."""
+    """Save these members; returns each by its name. ``listed``: how large each was seen to be."""
     path = done.data.path
     absolute = {project.absolute(f"{path}/{name}"): name for name in names}
     report = engine.save_files(
-        list(absolute), target.cache, store, jobs=options.jobs, reporter=options.reporter
-    )
+        list(absolute), target.cache, store, jobs=options.jobs, reporter=options.reporter,
+        bytes_known=[listed[name] for name in names],
+    )  # fmt: skip
     fresh = [one.size for one in report.saved if one.stored_new]
     done.count += len(fresh)
     done.bytes += sum(fresh)
@@ -137,12 +140,17 @@ def _unstored(
     if not known:
         return []
     places = [cache] + ([store] if store is not None else [])
-    sizes = dict(zip(plan.walk.names, plan.walk.numbers[:: folder.NUMBERS], strict=True))
+    sizes = _sizes(plan)
     return [
         name
         for name, oid in known.items()
         if not all(place.has(oid, sizes.get(name)) for place in places)
     ]
+
+
+def _sizes(plan: worktree.FolderPlan) -> dict[str, int]:
+    """How large each member was when it was listed."""
+    return dict(zip(plan.walk.names, plan.walk.numbers[:: folder.NUMBERS], strict=True))
 
 
 def _is_lacking(oid: str, size: int, cache: Store, store: Store | None) -> bool:
