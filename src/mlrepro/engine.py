@@ -85,6 +85,7 @@ def save_files(
     reporter: Reporter | None = None,
     digest_known: Mapping[str, str] | None = None,
     bytes_known: Sequence[int] | None = None,
+    closing: Callable[[SaveReport], tuple[bytes, str] | None] | None = None,
     check_existing: bool = False,
 ) -> SaveReport:
     """Put the content of files into the cache and, where given, the store.
@@ -93,8 +94,9 @@ def save_files(
     both. ``jobs``: files at once (0: one a core, at most 8). ``digest_known``: the oid a path
     probably has; where that is stored already the file is hashed before it is copied, which saves
     the writing if it is right and a second reading costs if it is not. ``bytes_known``: how large
-    the files were when they were listed a moment ago. ``check_existing``: hash blobs that are there
-    already whatever their size.
+    the files were when they were listed a moment ago. ``closing``: told what was read, returns what
+    else is to be stored with it, and its oid, or None. ``check_existing``: hash blobs that are
+    there already whatever their size.
 
     Raises StoreError when cache or store cannot take it (``store-missing``, ``-full``,
     ``-read-only``, ``-denied``, ``-io``); what was stored by then stays.
@@ -108,11 +110,15 @@ def save_files(
         reporter.begin("save", total(saver.sizes))
         try:
             saver.run()
+            done = [one for one in saver.saved if one is not None]
+            report = SaveReport(done, saver.failed, landing.repaired)
+            last = closing(report) if closing is not None else None
+            if last is not None:
+                _land(landing, last[1], last[0])
             landing.land()
         finally:
             reporter.end()
-        done = [one for one in saver.saved if one is not None]
-        return SaveReport(done, saver.failed, landing.repaired)
+        return report
 
 
 def save_bytes(

@@ -8,7 +8,7 @@ from mlrepro.errors import PathError
 from mlrepro.presence import Presence
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Callable, Mapping, Sequence
 
     from mlrepro import index
     from mlrepro.capture import Target
@@ -63,8 +63,40 @@ def save(
     else:
         absent = _unstored(plan, oids, target.cache, store)
     to_read = plan.fresh + absent
-    listed = _sizes(plan) if to_read else {}
-    oids |= worktree.note_read(plan, _read(project, target, store, to_read, options, done, listed))
+
+    def close(read: dict[str, engine.Saved]) -> tuple[bytes, str] | None:
+        """The listing that is to be stored, with its hash."""
+        oids.update(worktree.note_read(plan, read))
+        listing = _listing(project, wanted, plan, oids, options, done)
+        if by_name is not None and done.data.tree is not None:
+            done.data.tree.shelves = by_name.shelves
+        oid, size = done.data.oid, len(listing)
+        if certain and done.data.proven and not _is_lacking(oid, size, target.cache, store):
+            return None
+        if not (store or target.cache).has(oid):
+            done.count += 1
+            done.bytes += size
+        # Of a record's word alone no blob gets its name.
+        return listing, oid if plan.tree is None else listings.listing_oid(listing)
+
+    if to_read:
+        _read(project, target, store, to_read, options, done, _sizes(plan), close)
+        return done
+    last = close({})
+    if last is not None:
+        engine.save_bytes(last[0], ".dir", target.cache, store, oid=last[1])
+    return done
+
+
+def _listing(
+    project: Project,
+    wanted: Target,
+    plan: worktree.FolderPlan,
+    oids: dict[str, str],
+    options: Options,
+    done: Members,
+) -> bytes:
+    """Complete what is known of the folder; returns its listing. Raises PathError."""
     if not oids and plan.walk.names:
         raise PathError(
             f"All files of {wanted.path} are left out by .dvcignore.",
@@ -81,16 +113,7 @@ def save(
             f"{wanted.path} has so many files that other clones read its list only after: "
             f"git config {listings.LARGE} true"
         )
-    if by_name is not None and done.data.tree is not None:
-        done.data.tree.shelves = by_name.shelves
-    oid = done.data.oid
-    if not (certain and done.data.proven) or _is_lacking(oid, len(listing), target.cache, store):
-        fresh = not (store or target.cache).has(oid)
-        known = oid if plan.tree is None else ""  # else it was not hashed by this process
-        engine.save_bytes(listing, ".dir", target.cache, store, oid=known)
-        done.count += fresh
-        done.bytes += len(listing) if fresh else 0
-    return done
+    return listing
 
 
 def empty(path: str) -> PathError:
@@ -111,13 +134,22 @@ def _read(
     options: Options,
     done: Members,
     listed: Mapping[str, int],
-) -> dict[str, engine.Saved]:
-    """Save these members; returns each by its name. ``listed``: how large each was seen to be."""
+    close: Callable[[dict[str, engine.Saved]], tuple[bytes, str] | None],
+) -> None:
+    """Save these members, and what ``close`` makes of them. ``listed``: how large each was seen to
+    be.
+    """
     path = done.data.path
     absolute = {project.absolute(f"{path}/{name}"): name for name in names}
+
+    def closing(report: engine.SaveReport) -> tuple[bytes, str] | None:
+        if report.failed:
+            return None  # what was read is stored all the same
+        return close({absolute[one.path]: one for one in report.saved})
+
     report = engine.save_files(
         list(absolute), target.cache, store, jobs=options.jobs, reporter=options.reporter,
-        bytes_known=[listed[name] for name in names],
+        bytes_known=[listed[name] for name in names], closing=closing,
     )  # fmt: skip
     fresh = [one.size for one in report.saved if one.stored_new]
     done.count += len(fresh)
@@ -125,7 +157,6 @@ def _read(
     for name, error in report.failed:
         error.path = f"{path}/{absolute[name]}"
         raise error
-    return {absolute[one.path]: one for one in report.saved}
 
 
 def _marked(record: index.Record, target: Remote) -> bool:
