@@ -236,7 +236,7 @@ def plan_folder(project: Project, path: str) -> FolderPlan:
     # Racy files were read again, so the new date holds for everything that is not proven.
     plan = FolderPlan(found, known, fresh, began)
     if tree is not None:
-        plan.checked = bool(tree.oid) and tree.names == found.names and not out
+        plan.checked = bool(tree.oid) and tree.is_listed_as(found)  # so the same ones are left out
         plan.shelves = tree.shelves
     return plan
 
