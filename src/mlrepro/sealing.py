@@ -204,11 +204,13 @@ def _folders(project: Project, target: Remote, made: seal.Seal) -> list[bytes]:
 # all of this: every number is compared as text with what GNU stat says (elsewhere it says something
 # else), and of git's index what differs from the tree that was proven, by the rules of ``seal``. It
 # ends with HOLDS where all does, and with STALE where so much code has changed that it is time for
-# a new seal. Under -e it ends with another number where any line fails, be it for a lost byte; so
-# it does where it was cut short. A folder is looked at by Python alone.
+# a new seal. Under -eu it ends with another number where any line fails, be it for a lost byte; so
+# it does where it was cut short. Data that are newer than the seal need no program to be told; and
+# git need not be asked for the size of what is small even as it lies on disk, since deflate makes
+# no more than 1032 bytes of one. A folder is looked at by Python alone.
 _SHELL = b"""\
-set -e
-case $- in *e*) ;; *) exit 1 ;; esac
+set -eu
+case $- in *e*u* | *u*e*) ;; *) exit 1 ;; esac
 [ "$PWD" = %(root)s ]
 case ${GIT_DIR-.git} in .git | %(git_dir)s) ;; *) exit 1 ;; esac
 [ "${GIT_WORK_TREE+x}${MLREPRO_LANE+x}${MLREPRO_NO_HOOKS+x}" = "" ]
@@ -230,7 +232,9 @@ done
 [ "$first
 $second
 " = %(text)s ]
-[ "$(LC_ALL=C stat -c '%%f %%s %%.9Y %%.9Z %%i %%d' -- %(paths)s)" = '%(numbers)s' ]
+for path in %(data)s; do
+  [ ! "$path" -nt .git/mlrepro/seal ]
+done
 changed=$(git diff-index --cached --raw --no-abbrev --no-renames %(tree)s --)
 set -f --
 IFS='
@@ -238,17 +242,35 @@ IFS='
 for line in $changed; do
   case ${line#*\t} in %(refused)s) exit 1 ;; esac
   line=${line#* * * }
-  case ${line%%%% *} in *[!0]*) set -- "$@" "${line%%%% *}" ;; esac
+  new=${line%%%% *}
+  case $new in
+  %(deleted)s) ;;
+  *) set -- "$@" ".git/objects/${new%%"${new#??}"}/${new#??}" ;;
+  esac
 done
-[ $# -gt 0 ] || exit %(holds)d
-[ $# -le %(most)d ] || exit %(stale)d
-sizes=$(git cat-file --batch-check='%%(objectsize)' <<END
-$*
-END
-)
+if [ $# -gt %(most)d ]; then exit %(stale)d; fi
+was='%(numbers)s'
+now=$(LC_ALL=C stat -c '%%f %%s %%.9Y %%.9Z %%i %%d' -- %(paths)s "$@") || [ $# -gt 0 ]
+sizes=${now#"$was"}
+[ "$was$sizes" = "$now" ]
+case $sizes in '' | '
+'*) ;; *) exit 1 ;; esac
+small=0
+for line in $sizes; do
+  line=${line#* }
+  if [ "${line%%%% *}" -le %(small)d ]; then small=$((small + 1)); fi
+done
+if [ $small -eq $# ]; then exit %(holds)d; fi
+sizes=$(for path in "$@"; do
+  path=${path#.git/objects/}
+  echo "${path%%/*}${path#*/}"
+done | git cat-file --batch-check='%%(objectsize)')
+told=0
 for size in $sizes; do
   [ "$size" -le %(large)d ]
+  told=$((told + 1))
 done
+[ $told -eq $# ]
 exit %(holds)d
 """
 _MOST_LOOKS, _MOST_CHANGES = 300, 64
@@ -267,8 +289,7 @@ def _in_shell(made: seal.Seal, tree: str) -> bytes:
     looks += [(blobs + entry[3], b"") for entry in made.entries if entry[3]]
     top = made.root + b"/"
     looks = [(path.removeprefix(top), was) for path, was in looks]
-    data = [part for entry in made.entries
-            for part in (_quoted(entry[1]), _quoted(entry[1]) + b"/*")]  # fmt: skip
+    data = [_quoted(entry[1]) for entry in made.entries]
     there = [(path, was) for path, was in looks if was != seal.MISSING]
     return _SHELL % {
         b"root": _quoted(made.root),
@@ -284,11 +305,15 @@ def _in_shell(made: seal.Seal, tree: str) -> bytes:
         b"tree": tree.encode(),
         b"refused": b" | ".join(
             [b'\\"*', *(b"*" + end for end in seal.POINTERS),
-             seal.CONFIG + b"*", *data]
+             seal.CONFIG + b"*",
+             *data, *(name + b"/*" for name in data)]
         ),
         b"holds": HOLDS,
         b"stale": STALE,
         b"most": _MOST_CHANGES,
+        b"data": b" ".join(data),
+        b"small": seal.LARGE_BYTES // 1032,
+        b"deleted": b"0" * 40,
         b"large": seal.LARGE_BYTES,
     }  # fmt: skip
 
