@@ -160,6 +160,14 @@ def test_in_other_shells(sealed: Hooked, shell: str) -> None:
     assert _asked(sealed, shell) not in (HELD, STALE)
 
 
+def test_a_tree_that_git_is_told_to_take_for_another(sealed: Hooked) -> None:
+    """``git replace`` hides no pointer that changed."""
+    proven = sealed.git("rev-parse", "HEAD^{tree}").stdout.strip()
+    sealed.stage(POINTER, "outs: []\n")
+    sealed.git("replace", proven, sealed.git("write-tree").stdout.strip())
+    assert _asked(sealed) not in (HELD, STALE)
+
+
 def test_what_the_environment_says(sealed: Hooked, tmp_path: Path) -> None:
     for name in ("HOME", "XDG_CONFIG_HOME", "DVC_GLOBAL_CONFIG_DIR", "AWS_ENDPOINT_URL"):
         assert _asked(sealed, **{name: str(sealed.root)}) not in (HELD, STALE)

@@ -235,7 +235,7 @@ $second
 for path in %(data)s; do
   [ ! "$path" -nt .git/mlrepro/seal ]
 done
-changed=$(git diff-index --cached --raw --no-abbrev --no-renames %(tree)s --)
+changed=$(git --no-replace-objects diff-index --cached --raw --no-abbrev --no-renames %(tree)s --)
 set -f --
 IFS='
 '
@@ -264,7 +264,7 @@ if [ $small -eq $# ]; then exit %(holds)d; fi
 sizes=$(for path in "$@"; do
   path=${path#.git/objects/}
   echo "${path%%/*}${path#*/}"
-done | git cat-file --batch-check='%%(objectsize)')
+done | git --no-replace-objects cat-file --batch-check='%%(objectsize)')
 told=0
 for size in $sizes; do
   [ "$size" -le %(large)d ]
