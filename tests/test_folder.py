@@ -181,7 +181,8 @@ def test_each_process_sees_the_changes_of_its_part(
         assert not glance.is_same(str(root), tree)
         assert glance.taken(str(root), "data") is None  # only for who says so
         assert not glance.is_same(str(root), tree, keep=True), name
-        seen, began = glance.taken(str(root), "data") or (folder.Walk(), 0)
+        seen, began, known = glance.taken(str(root), "data") or (folder.Walk(), 0, None)
+        assert known is tree
         now = walked(root)
         assert before <= began <= index.now_ns()
         assert (seen.names, seen.numbers, seen.rules) == (now.names, now.numbers, now.rules)
@@ -228,6 +229,29 @@ def test_members_that_are_unchanged_whether_or_not_others_came(root: Path) -> No
     )
     racy = hashed(root, began_ns=min(walked(root).numbers[2 :: folder.NUMBERS]))
     assert racy.unchanged(walked(root)) == {}
+
+
+def test_a_few_edits_among_many_members(root: Path) -> None:
+    """Blocks of numbers are compared; in one that differs, each file by itself."""
+    every = [f"{at:03}" for at in range(200)]
+    data = made(root, *every)
+    tree = hashed(root)
+    for name in (touched := ["000", "063", "064", "130", "199"]):
+        (data / name).write_text("other")
+    left = {name: oid for name, oid in tree.members().items() if name not in touched}
+    assert len(left) == 195 and tree.unchanged(walked(root)) == left
+    for name in every:  # all of them are late, and some too late
+        os.utime(data / name, ns=(10**18, 10**18 + 1 + int(name)))
+    tree = hashed(root, began_ns=max(walked(root).numbers[2 :: folder.NUMBERS]) + LATER)
+    assert list(tree.unchanged(walked(root))) == every
+    tree.began_ns = 10**18 + 101 + index.TICK_NS
+    tree.numbers[2 :: folder.NUMBERS] = tree.numbers[1 :: folder.NUMBERS]
+    assert list(tree.unchanged(_with_numbers(walked(root), tree))) == every[:100]
+
+
+def _with_numbers(found: folder.Walk, tree: folder.Tree) -> folder.Walk:
+    found.numbers = tree.numbers[:]
+    return found
 
 
 def test_untouched_is_the_same(root: Path) -> None:
@@ -341,6 +365,7 @@ def test_what_is_kept_is_loaded(
     found.numbers = array("q", [one for _ in files for one in data.draw(numbers)])
     oids = b"".join(data.draw(st.binary(min_size=16, max_size=16)) for _ in files)
     tree = folder.Tree(path, oid, found, oids, 123)
+    tree.shelves = data.draw(st.sampled_from(["", "ab 1 2 3 4 5\ncd 1 2 3 4 5"]))
     folder.save(state, tree)
     again = folder.load(state, path)
     assert again is not None

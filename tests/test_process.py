@@ -128,3 +128,13 @@ def test_no_file_stays_open(tmp_path: Path) -> None:
         with pytest.raises(ProcessError):
             process.run(["git", "no-such-verb"], cwd=str(tmp_path))
     assert len(os.listdir("/dev/fd")) == before
+
+
+def test_who_has_ended_is_not_ended_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its number may be another's by then."""
+    killed: list[int] = []
+    started = process.Started([sys.executable, "-c", "print(1)"])
+    assert started.ended() == (0, b"1\n", b"")
+    monkeypatch.setattr(os, "kill", lambda pid, number: killed.append(pid))
+    started.kill()
+    assert killed == []

@@ -370,3 +370,15 @@ def test_many_pointers_are_staged_as_one_pack(work: Work, fails: bool) -> None:
         assert shown.encode() == work.read(f"{name}.dvc")
     assert work.git("fsck", "--strict").returncode == 0
     assert work.status == ""
+
+
+def test_a_name_that_was_left_out_is_checked_once_it_no_longer_is(work: Work) -> None:
+    """Though the folder has just the files that it had when its listing was made."""
+    work.write(".dvcignore", "git~1\n")
+    for name in ("a.csv", "b.csv", "git~1"):
+        work.write(f"data/set/{name}", name)
+    assert work.track("data/set").exit_code == 0
+    work.path(".dvcignore").unlink()
+    work.write("data/set/a.csv", "edited")
+    refused = only(work.track("data/set"))
+    assert (refused.code, refused.path) == ("path-invalid", "git~1")

@@ -84,6 +84,8 @@ def save_files(
     jobs: int = 0,
     reporter: Reporter | None = None,
     digest_known: Mapping[str, str] | None = None,
+    bytes_known: Sequence[int] | None = None,
+    closing: Callable[[SaveReport], tuple[bytes, str] | None] | None = None,
     check_existing: bool = False,
 ) -> SaveReport:
     """Put the content of files into the cache and, where given, the store.
@@ -91,8 +93,10 @@ def save_files(
     The files themselves are only read. What is reported as saved is on the disk under its name in
     both. ``jobs``: files at once (0: one a core, at most 8). ``digest_known``: the oid a path
     probably has; where that is stored already the file is hashed before it is copied, which saves
-    the writing if it is right and a second reading costs if it is not. ``check_existing``: hash
-    blobs that are there already whatever their size.
+    the writing if it is right and a second reading costs if it is not. ``bytes_known``: how large
+    the files were when they were listed a moment ago. ``closing``: told what was read, returns what
+    else is to be stored with it, and its oid, or None. ``check_existing``: hash blobs that are
+    there already whatever their size.
 
     Raises StoreError when cache or store cannot take it (``store-missing``, ``-full``,
     ``-read-only``, ``-denied``, ``-io``); what was stored by then stays.
@@ -101,23 +105,31 @@ def save_files(
         return SaveReport()
     reporter = reporter or Reporter()
     with _open(cache, store, check_existing) as landing:
-        saver = _Saver(paths, landing, Crew(jobs), reporter, digest_known or {})
+        every = bytes_known if bytes_known is not None else sizes(paths)
+        saver = _Saver(paths, every, landing, Crew(jobs), reporter, digest_known or {})
         reporter.begin("save", total(saver.sizes))
         try:
             saver.run()
+            done = [one for one in saver.saved if one is not None]
+            report = SaveReport(done, saver.failed, landing.repaired)
+            last = closing(report) if closing is not None else None
+            if last is not None:
+                _land(landing, last[1], last[0])
             landing.land()
         finally:
             reporter.end()
-        done = [one for one in saver.saved if one is not None]
-        return SaveReport(done, saver.failed, landing.repaired)
+        return report
 
 
-def save_bytes(data: bytes, suffix: str, cache: Store, store: Store | None = None) -> str:
+def save_bytes(
+    data: bytes, suffix: str, cache: Store, store: Store | None = None, *, oid: str = ""
+) -> str:
     """Put bytes, such as a folder's listing (``suffix`` ``.dir``), into cache and store.
 
-    Returns the oid. Raises StoreError as save_files does.
+    ``oid``: where these very bytes were hashed already. Returns it. Raises StoreError as
+    save_files does.
     """
-    oid = md5_of(data) + suffix
+    oid = oid or md5_of(data) + suffix
     with _open(cache, store, False) as landing:
         _land(landing, oid, data)
         landing.land()
@@ -171,6 +183,7 @@ class _Saver:
     def __init__(
         self,
         paths: Sequence[str],
+        sizes: Sequence[int],
         landing: Landing,
         crew: Crew,
         reporter: Reporter,
@@ -181,7 +194,7 @@ class _Saver:
         self.crew = crew
         self.reporter = reporter
         self.known = known
-        self.sizes = sizes(paths)
+        self.sizes = sizes
         self.saved: list[Saved | None] = [None] * len(paths)
         self.failed: list[tuple[str, MlreproError]] = []
         self.tight = self._check_space()
@@ -239,18 +252,16 @@ class _Saver:
         self, at: int, oid: str, about: os.stat_result, began_ns: int, temps: tuple[str | None, ...]
     ) -> None:
         """Add what was read, and written to temporary files, to the landing."""
-        size, own = about.st_size, [temp for temp in temps if temp]
+        size, written = about.st_size, 0
         new = self.landing.claim(oid)
         if new:
-            shared = tuple(temp or temps[0] for temp in temps)
-            self.landing.add(Landed(oid, size, shared))
+            written = size * (len(temps) - temps.count(None))
+            self.landing.add(Landed(oid, size, (*[temp or temps[0] for temp in temps],)))
         else:
-            for temp in own:
-                discard(temp)
+            for temp in temps:
+                discard(temp or "")
         self.reporter.advance(size)
-        self.saved[at] = Saved(
-            self.paths[at], oid, size, about, began_ns, new, size * len(own) if new else 0
-        )
+        self.saved[at] = Saved(self.paths[at], oid, size, about, began_ns, new, written)
 
     def save(self, at: int) -> None:
         """Save one file; what is wrong with the file itself stops only this one."""

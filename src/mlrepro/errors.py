@@ -4,6 +4,8 @@ from __future__ import annotations
 
 # Only builtins here: the hook imports this module on its no-change path.
 
+HOLDS, STALE = 17, 18  # what a seal has a shell end with, which the hook has to know: see `sealing`
+
 
 class MlreproError(Exception):
     """Something a person can act on.

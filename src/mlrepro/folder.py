@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 MAGIC = b"mlrepro tree 3\n"
 MAX_RULES_BYTES = 1 << 20
 NUMBERS = 5  # size, mtime_ns, ctime_ns, inode, device
+_BLOCK = 64  # files whose numbers are compared at once
 _REPOSITORIES = frozenset({".git", ".dvc", ".hg"})
 _FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 
@@ -210,15 +211,18 @@ class Tree:
     ``names``, ``numbers``, ``rules``: as in ``Walk``; ``odd``: what in it is no file of its own;
     ``oids``: 16 bytes a file, all zero for a file that ``.dvcignore`` leaves out; ``began_ns``:
     when the hashing of the oldest of them began; ``alias``: the hash that DVC 2 gave the same
-    content, "" where that is not known.
+    content, "" where that is not known; ``shelves``: how the store's folders were when all of it
+    was in them (see ``Presence``), "" where that is not known.
     """
 
-    __slots__ = ("alias", "began_ns", "names", "numbers", "odd", "oid", "oids", "path", "rules")
+    __slots__ = (
+        "alias", "began_ns", "names", "numbers", "odd", "oid", "oids", "path", "rules", "shelves",
+    )  # fmt: skip
 
     def __init__(self, path: str, oid: str, found: Walk, oids: bytes, began_ns: int) -> None:
         self.path = path
         self.oid = oid
-        self.alias = ""
+        self.alias = self.shelves = ""
         self.rules = found.rules
         self.odd = found.odd + found.nested
         self.names = found.names
@@ -277,16 +281,33 @@ class Tree:
         return same
 
     def _unchanged_in_place(self, found: Walk) -> dict[str, str]:
-        """The same where no file came or went: nothing is looked up."""
-        oids, began = self.oids.hex(), self.began_ns
-        old, ats = began - COARSE_NS, range(0, len(oids), 32)
-        rows = zip(found.names, _rows(found.numbers), _rows(self.numbers), ats, strict=True)
-        return {
-            name: oids[at : at + 32]
-            for name, row, was, at in rows
-            if row == was
-            and ((row[1] < old and row[2] < old) or not is_racy(row[1], row[2], began))
+        """The same where no file came or went: only what is doubtful is looked at by itself."""
+        oids, names = self.oids.hex(), found.names
+        hashes = [oids[at : at + 32] for at in range(0, len(oids), 32)]
+        same = dict(zip(names, hashes, strict=True))
+        for at in self._doubtful(found.numbers):
+            row = self.numbers[at * NUMBERS : (at + 1) * NUMBERS]
+            now = found.numbers[at * NUMBERS : (at + 1) * NUMBERS]
+            if row != now or is_racy(row[1], row[2], self.began_ns):
+                del same[names[at]]
+        return same
+
+    def _doubtful(self, numbers: array[int]) -> set[int]:
+        """The places of files near which numbers are others now, or whose times are late."""
+        old, was, width = self.began_ns - COARSE_NS, self.numbers, _BLOCK * NUMBERS * 8
+        found = {
+            at
+            for times in (was[1::NUMBERS], was[2::NUMBERS])
+            if times and max(times) >= old
+            for at, when in enumerate(times)
+            if when >= old
         }
+        then, now = was.tobytes(), numbers.tobytes()
+        for start in range(0, len(then), width):
+            if then[start : start + width] != now[start : start + width]:
+                first = start // (NUMBERS * 8)
+                found.update(range(first, min(first + _BLOCK, len(self.names))))
+        return found
 
 
 def _rows(numbers: array[int]) -> Iterator[tuple[int, ...]]:
@@ -321,8 +342,9 @@ def load(state_dir: str, path: str) -> Tree | None:
         found.odd = _names(body[:odd_at])
         found.names = _names(body[at:numbers_at])
         found.numbers.frombytes(body[numbers_at:oids_at])
-        whole = Tree(path, oid.decode(), found, body[oids_at:], int(began))
-        whole.alias = alias.decode()
+        end = oids_at + 16 * many
+        whole = Tree(path, oid.decode(), found, body[oids_at:end], int(began))
+        whole.alias, whole.shelves = alias.decode(), body[end:].decode("ascii")
     except ValueError:
         return None
     fits = len(found.names) == many and len(whole.oids) == 16 * many
@@ -344,7 +366,8 @@ def save(state_dir: str, tree: Tree) -> None:
     ends = (len(odd), len(odd + path), len(odd + path + names))
     facts = (tree.began_ns, len(tree.names), tree.oid, tree.alias, tree.rules.hex(), *ends)
     header = " ".join(map(str, facts)) + "\n"
-    body = b"".join((header.encode(), odd, path, names, tree.numbers.tobytes(), tree.oids))
+    shelves = tree.shelves.encode()
+    body = b"".join((header.encode(), odd, path, names, tree.numbers.tobytes(), tree.oids, shelves))
     from mlrepro import durable  # not needed where nothing changed
 
     data = MAGIC + b"%08x\n" % crc32(body) + body

@@ -6,7 +6,7 @@ import os
 
 from mlrepro import gitindex, gitlock, loose, process
 from mlrepro.dataclass import TYPE_CHECKING
-from mlrepro.errors import MlreproError, ProcessError
+from mlrepro.errors import MlreproError
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
@@ -246,19 +246,21 @@ def stage(
     indexes: Sequence[str] = ("",),
     *,
     texts: Mapping[str, bytes] | None = None,
+    packing: process.Started | None = None,
 ) -> None:
     """Stage these files of the worktree, in each of the index files named ("": git's own).
 
-    ``texts``: what the small ones among them hold, where that is known. Another git that changes
-    the index just now is waited for. Raises RepositoryError (``locked``) where it does not come to
-    an end.
+    ``texts``: what the small ones among them hold, where that is known; ``packing``: what
+    ``begin_pack`` began with these. Another git that changes the index just now is waited for.
+    Raises RepositoryError (``locked``) where it does not come to an end.
     """
     wanted = list(names)
     listing = joined(wanted)
     if not listing:
         return
-    if texts is not None and len(texts) >= _MANY:
-        _pack(project, texts.values())
+    packing = packing or begin_pack(project, texts or {})
+    if packing is not None:
+        packing.ended()  # whatever came of it: it only saves time
     asked = ("update-index", "--add", "--remove", "-z", "--stdin")
     for index in indexes:
 
@@ -269,19 +271,23 @@ def stage(
         gitlock.patiently(change, own + ".lock")
 
 
-def _pack(project: Project, texts: Iterable[bytes]) -> None:
-    """Put the contents of files into git's objects as one pack, where ``update-index`` finds them.
+def begin_pack(project: Project, texts: Mapping[str, bytes]) -> process.Started | None:
+    """Begin to put what files hold into git's objects as one pack, where ``stage`` will find it.
 
-    By itself that would make a file for each. What its filters or line-end rules change it still
-    writes, beside what is then of no use in the pack; and all of it where there can be no pack.
+    By itself ``update-index`` would make a file for each. What its filters or line-end rules change
+    it still writes, beside what is then of no use in the pack; and all of it where there can be no
+    pack. None for a few; else ``stage`` waits for it, or whoever does not get that far ends it.
     """
-    parts = [b"blob\ndata %d\n%s\n" % (len(text), text) for text in texts]
-    argv = ["git", "-c", "fastimport.unpackLimit=1", "fast-import", "--quiet", "--depth=0"]
+    if len(texts) < _MANY:
+        return None
+    parts = [b"blob\ndata %d\n%s\n" % (len(text), text) for text in texts.values()]
+    argv = ["git", "-C", project.root, "-c", "fastimport.unpackLimit=1"]
+    argv += ["fast-import", "--quiet", "--depth=0"]
     try:
-        env = {**LITERAL, **_KEEP_MEMORY}
-        process.run(argv, cwd=project.root, input=b"".join(parts), env=env)
-    except ProcessError:
-        pass  # it only saves time
+        environment = {**os.environ, **LITERAL, **_KEEP_MEMORY}
+        return process.Started(argv, b"".join(parts), environment)
+    except OSError:
+        return None
 
 
 def is_as_staged(project: Project, name: str) -> bool:

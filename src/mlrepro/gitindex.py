@@ -22,12 +22,14 @@ class Entries:
     object; ``sizes`` bytes as git saw them in the worktree (0 where not known; modulo 2**32);
     ``stages`` 0, or 1 to 3 in a merge conflict; ``times``: eight bytes each of ctime and mtime and
     four each of device and inode, as git saw them, empty where git was asked instead; ``written``:
-    when the index was (mtime, in nanoseconds).
+    when the index was (mtime, in nanoseconds); ``tree``: the git tree of all of them, "" where git
+    has not noted it.
     """
 
-    __slots__ = ("names", "oids", "sizes", "stages", "times", "written")
+    __slots__ = ("names", "oids", "sizes", "stages", "times", "tree", "written")
 
     def __init__(self) -> None:
+        self.tree = ""
         self.times: list[bytes] = []
         self.written = 0
         self.names: list[bytes] = []
@@ -92,9 +94,10 @@ def read(path: str) -> Entries | None:
         entries, end = _read_entries(data, version, count)
     except (ValueError, IndexError):
         return None
-    if entries is None or not _extensions_are_plain(data, end):
+    extensions = _extensions(data, end)
+    if entries is None or extensions is None:
         return None
-    entries.written = written
+    entries.written, entries.tree = written, _tree_in(extensions.get(b"TREE", b""))
     return entries
 
 
@@ -141,15 +144,25 @@ def _varint(data: bytes, at: int) -> tuple[int, int]:
     return value, at + 1
 
 
-def _extensions_are_plain(data: bytes, at: int) -> bool:
-    """Whether no extension says that entries are elsewhere ("link") or folded up ("sdir")."""
-    last = len(data) - 20
+def _extensions(data: bytes, at: int) -> dict[bytes, bytes] | None:
+    """What follows the entries; None where that says that some are elsewhere ("link") or folded up
+    ("sdir"), or is damaged.
+    """
+    found, last = {}, len(data) - 20
     while at + 8 <= last:
-        kind = data[at : at + 4]
+        kind, start = data[at : at + 4], at + 8
         if kind in (b"link", b"sdir"):
-            return False
-        at += 8 + int.from_bytes(data[at + 4 : at + 8], "big")
-    return at == last
+            return None
+        at = start + int.from_bytes(data[at + 4 : start], "big")
+        found[kind] = data[start:at]
+    return found if at == last else None
+
+
+def _tree_in(data: bytes) -> str:
+    """The tree of the whole index, in its extension "TREE"; "" where that is not known."""
+    counts, _, rest = data[1:].partition(b"\n")
+    known = data[:1] == b"\0" and counts[:1].isdigit() and len(rest) >= 20
+    return rest[:20].hex() if known else ""
 
 
 def is_large(entries: Entries, at: int) -> bool:

@@ -54,15 +54,16 @@ def is_same(root: str, tree: folder.Tree, *, keep: bool = False) -> bool:
         return True
     if keep and numbers is not None:
         found.numbers = numbers
-        _seen[root, tree.path] = found, began
+        _seen[root, tree.path] = found, began, tree
     return False
 
 
-_seen: dict[tuple[str, str], tuple[folder.Walk, int]] = {}
+_seen: dict[tuple[str, str], tuple[folder.Walk, int, folder.Tree]] = {}
 
 
-def taken(root: str, path: str) -> tuple[folder.Walk, int] | None:
-    """What was seen of a folder that is not the same, and when looking began; told once.
+def taken(root: str, path: str) -> tuple[folder.Walk, int, folder.Tree] | None:
+    """What was seen of a folder that is not the same, when looking began, and as what it was kept;
+    told once.
 
     So that a commit, which asks whether a folder is the same, and then in what it is not, looks at
     it once.

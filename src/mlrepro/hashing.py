@@ -170,13 +170,15 @@ def read_small(path: str) -> tuple[bytes, os.stat_result, int] | None:
 
 def packed(about: os.stat_result) -> tuple[int, ...]:
     """A stat as another process reports it: see ``unpacked``."""
-    return (*map(int, about[:10]), about.st_atime_ns, about.st_mtime_ns, about.st_ctime_ns)
+    ten: tuple[int, ...] = about[:10]  # type: ignore[assignment]  # whole seconds, as numbers
+    return (*ten, about.st_atime_ns, about.st_mtime_ns, about.st_ctime_ns)
 
 
 def unpacked(numbers: tuple[int, ...]) -> os.stat_result:
     """The stat that was packed: its ten fields, and the times in nanoseconds."""
-    names = ("st_atime_ns", "st_mtime_ns", "st_ctime_ns")
-    return os.stat_result(numbers[:10], dict(zip(names, numbers[10:], strict=True)))
+    *ten, accessed, written, changed = numbers
+    times = {"st_atime_ns": accessed, "st_mtime_ns": written, "st_ctime_ns": changed}
+    return os.stat_result(ten, times)
 
 
 def stat_key(about: os.stat_result) -> tuple[int, int, int, int, int]:

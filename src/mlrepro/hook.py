@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import sys
 
@@ -22,6 +23,7 @@ NAMES = ("pre-commit", "pre-push", "post-merge", "post-checkout", "post-rewrite"
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Serve one git hook; returns its exit code, and never lets an exception out."""
+    gc.set_threshold(50_000)  # what is here ends soon: looking for garbage in it frees nothing
     args = list(sys.argv[1:] if arguments is None else arguments)
     name = args[0] if args else ""
     if name not in (*NAMES, DRIVER):

@@ -8,7 +8,7 @@ import sys
 
 from mlrepro import durable, git
 from mlrepro.dataclass import TYPE_CHECKING, dataclass
-from mlrepro.errors import PathError
+from mlrepro.errors import HOLDS, STALE, PathError
 
 if TYPE_CHECKING:
     from mlrepro.project import Project
@@ -43,16 +43,26 @@ START = (
     '"$python" -I -S -c \'import sys; sys.path.append(sys.argv.pop(1)); '
     'from mlrepro.hook import main; sys.exit(main())\' "$package" {name} "$@"'
 )
-# A commit looks first whether its seal holds (see seal.py), which is all that most of them do: so
-# that module is read without looking for a package, and by the interpreter that an environment's
-# own one leads to, which finds its library at once. What follows is told where it belongs.
+# A commit looks first whether its seal holds (see seal.py), which is all that most of them do: by
+# what the seal itself says for a shell, where it does, for Python takes longer to start. Else that
+# module is read without looking for a package, and by the interpreter that an environment's own one
+# leads to, which finds its library at once. What follows is told where it belongs.
 START_SEALED = """\
+seal=${{GIT_DIR:-.git}}/mlrepro/seal
+said=0
+if [ -f "$seal" ]; then
+  (. "$seal") 2>/dev/null
+  said=$?
+  [ $said -ne {holds} ] || exit 0
+fi
 base={base}
 [ -x "$base" ] || base=$python
 exec "$base" -I -S -c 'import sys
 sys.path.append(sys.argv.pop(1))
 sys.executable = sys.argv.pop(1)
 try:
+    if sys.argv.pop(1) == "{stale}":
+        raise OSError  # time for a new seal
     from _frozen_importlib_external import SourceFileLoader
     exec(SourceFileLoader("seal", sys.path[-1] + "/mlrepro/seal.py").get_code("seal"))
     if unbroken():
@@ -60,7 +70,7 @@ try:
 except Exception:
     pass
 from mlrepro.hook import main
-sys.exit(main())' "$package" "$python" pre-commit "$@\""""
+sys.exit(main())' "$package" "$python" $said pre-commit "$@\""""
 FALLBACK = 'mlrepro-hook {name} "$@"'
 # Three kinds: theirs may refuse; refusals come too late, so ours runs all the same; both read
 # standard input, which a hook that is started by hand does not have.
@@ -97,7 +107,11 @@ def script(name: str, *, shared: bool = False) -> str:
         run, fallback = f"{run}\n{end}", f"{fallback}; {end}"
     else:
         base = "$python" if shared else shlex.quote(_base())
-        chain, run, fallback = CHAIN, START_SEALED.format(base=base), f"exec {fallback}"
+        chain, run, fallback = (
+            CHAIN,
+            START_SEALED.format(base=base, holds=HOLDS, stale=STALE),
+            f"exec {fallback}",
+        )
     where = {"python": shlex.quote(sys.executable), "package": shlex.quote(_package())}
     if shared:
         where = {key: f"$(git config {setting})" for key, setting in SETTINGS.items()}

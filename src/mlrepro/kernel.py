@@ -17,6 +17,7 @@ NOT_SUPPORTED = (errno.ENOSYS, errno.EINVAL, errno.EOPNOTSUPP, errno.ENOTSUP)
 _FICLONE = 0x40049409  # linux/fs.h
 _NOREPLACE, _EXCHANGE = 1, 2  # linux/fs.h: renameat2
 _EXCL, _SWAP = 4, 2  # macOS sys/stdio.h: renameatx_np
+_NAMES = (sys.getfilesystemencoding(), sys.getfilesystemencodeerrors())  # as os.fsencode does
 _SIGURG = 23  # 16 on macOS, which has no leases
 
 
@@ -49,7 +50,7 @@ def _rename(old: str, new: str, new_dir: int | None, linux: int, mac: int) -> bo
     if call is None:
         return False
     target = here if new_dir is None else new_dir
-    if call(here, os.fsencode(old), target, os.fsencode(new), flag) == 0:
+    if call(here, old.encode(*_NAMES), target, new.encode(*_NAMES), flag) == 0:
         return True
     number = _errno()
     if number in NOT_SUPPORTED:

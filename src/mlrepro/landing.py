@@ -268,9 +268,9 @@ class Landing:
             if one.legacy:
                 placed = store.adopt_legacy(temp, oid)
             elif linked:
-                placed = store.link_from(temp, oid)
+                placed = store.link_from(temp, oid, path)
             else:
-                placed = store.adopt(temp, oid)
+                placed = store.adopt(temp, oid, path)
             if placed:
                 target.folders.add(path[: path.rindex("/")])
                 return

@@ -11,7 +11,7 @@ import os
 from mlrepro import digest
 from mlrepro.dataclass import dataclass
 from mlrepro.errors import PointerError, PointerUnknown
-from mlrepro.safepath import HEX, check_paths, named
+from mlrepro.safepath import HEX, are_digits, check_paths, named
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -63,7 +63,7 @@ class Members:
     def add(self, names: list[str], oids: list[str]) -> None:
         """Take in some more. Raises PointerError for what is no md5."""
         digits = "".join(oids)
-        if len(digits) != 32 * len(oids) or digits.strip(HEX):
+        if len(digits) != 32 * len(oids) or not are_digits(digits):
             wrong = next(oid for oid in oids if len(oid) != 32 or oid.strip(HEX))
             raise PointerError(f"{wrong[:40]!r} is no md5")
         self._names += names
@@ -229,21 +229,27 @@ def render_listing(members: Iterable[Member]) -> bytes:
     return render_pairs([(member.relpath, member.oid) for member in members])
 
 
-def render_pairs(members: Iterable[tuple[str, str]]) -> bytes:
-    """The same of paths and oids."""
+def render_pairs(members: Iterable[tuple[str, str]], *, checked: bool = False) -> bytes:
+    """The same of paths and oids; ``checked``: these paths are known to be fit for one."""
     pairs = sorted(members)
-    check_paths([relpath for relpath, _ in pairs], writing=True)
+    if not checked:
+        check_paths([relpath for relpath, _ in pairs], writing=True)
     digits = "".join([oid for _, oid in pairs])
-    if len(digits) != 32 * len(pairs) or digits.strip(HEX):
+    if len(digits) != 32 * len(pairs) or not are_digits(digits):
         relpath, oid = next(pair for pair in pairs if len(pair[1]) != 32 or pair[1].strip(HEX))
         raise PointerError(f"{relpath}: {oid!r} is no md5", path=relpath)
-    try:
-        from _json import encode_basestring_ascii as quoted  # written in C
-    except ImportError:
-        from json.encoder import encode_basestring_ascii as quoted
-    head, middle, tail = _HEAD, _MIDDLE[:-1], _TAIL[1:]
-    rows = [f"{head}{oid}{middle}{quoted(relpath)}{tail}" for relpath, oid in pairs]
-    return f"[{', '.join(rows)}]".encode("ascii")
+    joined = "".join([relpath for relpath, _ in pairs])
+    if joined.isascii() and joined.isprintable() and '"' not in joined and "\\" not in joined:
+        rows = [f"{oid}{_MIDDLE}{relpath}" for relpath, oid in pairs]  # nothing to be escaped
+    else:
+        try:
+            from _json import encode_basestring_ascii as quoted  # written in C
+        except ImportError:
+            from json.encoder import encode_basestring_ascii as quoted
+        rows = [f"{oid}{_MIDDLE}{quoted(relpath)[1:-1]}" for relpath, oid in pairs]
+    if not rows:
+        return b"[]"
+    return f"[{_HEAD}{f'{_TAIL}, {_HEAD}'.join(rows)}{_TAIL}]".encode("ascii")
 
 
 def listing_oid(data: bytes) -> str:

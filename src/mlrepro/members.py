@@ -8,7 +8,7 @@ from mlrepro.errors import PathError
 from mlrepro.presence import Presence
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Mapping, Sequence
 
     from mlrepro import index
     from mlrepro.capture import Target
@@ -55,12 +55,48 @@ def save(
         # Its members were saved where DVC 3 does not look: all of them are saved anew.
         plan = worktree.FolderPlan(plan.walk, {}, [*plan.known, *plan.fresh], plan.began_ns)
         oids, certain = {}, False
-    by_name = seen is not None and certain and store is not None
-    absent = _unnamed(oids, store) if by_name and store is not None else None
-    if absent is None:
+    # What the record says was stored whole is looked for, as far as it has not changed since, by
+    # the names in the store's folders.
+    by_name = Presence(store, len(oids)) if seen and certain and store is not None else None
+    if by_name is not None:
+        absent = by_name.absent(oids, plan.shelves)
+    else:
         absent = _unstored(plan, oids, target.cache, store)
     to_read = plan.fresh + absent
-    oids |= worktree.note_read(plan, _read(project, target, store, to_read, options, done))
+
+    def close(read: dict[str, engine.Saved]) -> tuple[bytes, str] | None:
+        """The listing that is to be stored, with its hash."""
+        oids.update(worktree.note_read(plan, read))
+        listing = _listing(project, wanted, plan, oids, options, done)
+        if by_name is not None and done.data.tree is not None:
+            done.data.tree.shelves = by_name.shelves
+        oid, size = done.data.oid, len(listing)
+        if certain and done.data.proven and not _is_lacking(oid, size, target.cache, store):
+            return None
+        if not (store or target.cache).has(oid):
+            done.count += 1
+            done.bytes += size
+        # Of a record's word alone no blob gets its name.
+        return listing, oid if plan.tree is None else listings.listing_oid(listing)
+
+    if to_read:
+        _read(project, target, store, to_read, options, done, _sizes(plan), close)
+        return done
+    last = close({})
+    if last is not None:
+        engine.save_bytes(last[0], ".dir", target.cache, store, oid=last[1])
+    return done
+
+
+def _listing(
+    project: Project,
+    wanted: Target,
+    plan: worktree.FolderPlan,
+    oids: dict[str, str],
+    options: Options,
+    done: Members,
+) -> bytes:
+    """Complete what is known of the folder; returns its listing. Raises PathError."""
     if not oids and plan.walk.names:
         raise PathError(
             f"All files of {wanted.path} are left out by .dvcignore.",
@@ -77,13 +113,7 @@ def save(
             f"{wanted.path} has so many files that other clones read its list only after: "
             f"git config {listings.LARGE} true"
         )
-    oid = done.data.oid
-    if not (certain and done.data.proven) or _is_lacking(oid, len(listing), target.cache, store):
-        fresh = not (store or target.cache).has(oid)
-        engine.save_bytes(listing, ".dir", target.cache, store)
-        done.count += fresh
-        done.bytes += len(listing) if fresh else 0
-    return done
+    return listing
 
 
 def empty(path: str) -> PathError:
@@ -103,20 +133,30 @@ def _read(
     names: Sequence[str],
     options: Options,
     done: Members,
-) -> dict[str, engine.Saved]:
-    """Save these members; returns each by its name."""
+    listed: Mapping[str, int],
+    close: Callable[[dict[str, engine.Saved]], tuple[bytes, str] | None],
+) -> None:
+    """Save these members, and what ``close`` makes of them. ``listed``: how large each was seen to
+    be.
+    """
     path = done.data.path
     absolute = {project.absolute(f"{path}/{name}"): name for name in names}
+
+    def closing(report: engine.SaveReport) -> tuple[bytes, str] | None:
+        if report.failed:
+            return None  # what was read is stored all the same
+        return close({absolute[one.path]: one for one in report.saved})
+
     report = engine.save_files(
-        list(absolute), target.cache, store, jobs=options.jobs, reporter=options.reporter
-    )
+        list(absolute), target.cache, store, jobs=options.jobs, reporter=options.reporter,
+        bytes_known=[listed[name] for name in names], closing=closing,
+    )  # fmt: skip
     fresh = [one.size for one in report.saved if one.stored_new]
     done.count += len(fresh)
     done.bytes += sum(fresh)
     for name, error in report.failed:
         error.path = f"{path}/{absolute[name]}"
         raise error
-    return {absolute[one.path]: one for one in report.saved}
 
 
 def _marked(record: index.Record, target: Remote) -> bool:
@@ -131,7 +171,7 @@ def _unstored(
     if not known:
         return []
     places = [cache] + ([store] if store is not None else [])
-    sizes = dict(zip(plan.walk.names, plan.walk.numbers[:: folder.NUMBERS], strict=True))
+    sizes = _sizes(plan)
     return [
         name
         for name, oid in known.items()
@@ -139,13 +179,9 @@ def _unstored(
     ]
 
 
-def _unnamed(known: dict[str, str], store: Store) -> list[str]:
-    """The members whose blobs the store does not have, by the names in its folders.
-
-    For a commit of what the record says was stored whole, as far as it has not changed since.
-    """
-    there = Presence(store, len(known))
-    return [name for name, oid in known.items() if not there.has(oid)]
+def _sizes(plan: worktree.FolderPlan) -> dict[str, int]:
+    """How large each member was when it was listed."""
+    return dict(zip(plan.walk.names, plan.walk.numbers[:: folder.NUMBERS], strict=True))
 
 
 def _is_lacking(oid: str, size: int, cache: Store, store: Store | None) -> bool:

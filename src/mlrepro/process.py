@@ -143,6 +143,7 @@ class Started:
         try:
             text = _all_of(self._out) if self._out >= 0 else b""
             code = os.waitstatus_to_exitcode(os.waitpid(self._child, 0)[1])
+            self._child = 0  # the number may be another's from now on
             os.lseek(self._err, 0, os.SEEK_SET)
             return code, text, _all_of(self._err) if code else b""
         except BaseException:
@@ -153,9 +154,12 @@ class Started:
 
     def kill(self) -> None:
         """End it at once, if it has not ended."""
+        child, self._child = self._child, 0
+        if not child:
+            return
         try:
-            os.kill(self._child, 9)
-            os.waitpid(self._child, 0)
+            os.kill(child, 9)
+            os.waitpid(child, 0)
         except (ProcessLookupError, ChildProcessError):
             pass
 

@@ -34,6 +34,14 @@ def is_oid(text: str) -> bool:
     return len(text) == 32 and not text.strip(HEX)
 
 
+def are_digits(text: str) -> bool:
+    """Whether all of a long text, of an even number of characters, is hex digits as md5s have."""
+    try:
+        return bytes.fromhex(text).hex() == text
+    except ValueError:
+        return False
+
+
 def quoted(text: str) -> str:
     """A path as a shell takes it."""
     text = text if not text.startswith("-") else "./" + text

@@ -11,13 +11,14 @@ from _imp import source_hash
 # size, times, inode and device of every file that was looked at then. Where it is absent, damaged,
 # of other places or settings, or where anything is not as it says, the answer is no.
 
-MAGIC = b"mlrepro seal 1\n"
+MAGIC = b"# mlrepro seal 2 "  # then a checksum, a line end, what a shell makes of it, and a zero
 FILE = b"mlrepro/seal"  # in the worktree's own git folder
 SETTINGS = (  # what in the environment says where things are
     b"AWS_ENDPOINT_URL", b"DVC_GLOBAL_CONFIG_DIR", b"DVC_SYSTEM_CONFIG_DIR", b"HOME",
     b"XDG_CONFIG_DIRS", b"XDG_CONFIG_HOME",
 )  # fmt: skip
 MARKER = b".mlrepro/store"  # in the store
+POINTERS, CONFIG = (b".dvc", b"dvc.lock"), b".dvc/config"  # how names end, and how they begin
 MISSING, FOLDER = b"-", b"/"  # instead of the numbers of a file; a folder's hash follows the latter
 MOST_BYTES = 64 << 20
 
@@ -35,12 +36,12 @@ class Seal:
     ``cleared``: git objects found fit to be committed; ``pointers``: name → git object;
     ``entries``: (pointer, data, its numbers or MISSING or FOLDER, blob, size of the blob);
     ``clean``: as ``looks``, what else has to be as it is for ``status`` to find all in order; empty
-    where that was never asked.
+    where that was never asked; ``shell``: the same as a shell can tell it, see ``sealing``.
     """
 
     __slots__ = (
         "clean", "cleared", "entries", "folders", "git_dir", "looks", "marker", "pointers", "root",
-        "settings",
+        "settings", "shell",
     )  # fmt: skip
 
     def __init__(self, root: bytes, git_dir: bytes, settings: bytes) -> None:
@@ -54,6 +55,7 @@ class Seal:
         self.pointers: dict[bytes, bytes] = {}
         self.entries: list[tuple[bytes, bytes, bytes, bytes, bytes]] = []
         self.clean: list[tuple[bytes, bytes]] = []
+        self.shell = b"exit 1\n"
 
 
 def unbroken() -> bool:
@@ -92,16 +94,16 @@ def git_dir_of(top: bytes) -> bytes:
 def read(git_dir: bytes) -> Seal | None:
     """The seal of a worktree, if it is one of these settings and in order."""
     data = content(git_dir + b"/" + FILE, MOST_BYTES)
-    start = len(MAGIC) + 9
+    start = len(MAGIC) + 17
     if data[: len(MAGIC)] != MAGIC or data[len(MAGIC) : start] != sum_of(data[start:]) + b"\n":
         return None
-    found = parsed(data[start:].split(b"\0"))
+    found = parsed(data[start:].split(b"\0")[1:])
     return found if found.git_dir == git_dir and found.settings == settings_now() else None
 
 
 def sum_of(body: bytes) -> bytes:
     """The checksum of a seal: Python's own SipHash, since that is there before any import."""
-    return source_hash(len(body), body)
+    return source_hash(len(body), body).hex().encode()
 
 
 def settings_now() -> bytes:
@@ -140,7 +142,7 @@ def rendered(seal: Seal) -> bytes:
         fields += pair
     for entry in seal.entries:
         fields += entry
-    body = b"\0".join(fields)
+    body = b"\0".join([seal.shell, *fields])
     return MAGIC + sum_of(body) + b"\n" + body
 
 
@@ -251,7 +253,7 @@ def _pointers_in(data: bytes, seal: Seal) -> set[bytes] | None:
         length = (high & 0x0F) << 8 | low
         if length not in (0x0FFF, end - begin):
             return None  # not the layout of SHA-1 entries
-        if name.endswith((b".dvc", b"dvc.lock")):
+        if name.endswith(POINTERS):
             oid = data[at + 40 : at + 60].hex().encode()
             if known.get(name) == oid:
                 found.add(name)
@@ -260,7 +262,7 @@ def _pointers_in(data: bytes, seal: Seal) -> set[bytes] | None:
         else:
             size = int.from_bytes(data[at + 36 : at + 40], "big")
             if (
-                name[:11] == b".dvc/config"
+                name[:11] == CONFIG
                 or size > LARGE_BYTES
                 or (not size and data[at + 40 : at + 60] != EMPTY_BLOB)
             ) and data[at + 40 : at + 60].hex().encode() not in cleared:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 
 from mlrepro import durable, dvcconfig, index, seal, unchanged
-from mlrepro.errors import MlreproError
+from mlrepro.errors import HOLDS, STALE, MlreproError
 
 # Loaded only by a commit that finds no seal to hold.
 
@@ -146,7 +146,7 @@ def of(
     made.cleared = " ".join(proof.record.cleared).encode()
     target = proof.target
     if target is None:
-        return made
+        return made  # nothing is tracked yet
     if target.store is not None:
         marker = os.fsencode(target.store.marker)
         made.marker = marker, seal.content(marker, 256)
@@ -158,6 +158,7 @@ def of(
         path = os.fsencode(entry.path)
         made.entries.append((name, path, _numbers(project, entry), *_blob(target, entry.named)))
     made.folders = _folders(project, target, made)
+    made.shell = _in_shell(made, proof.entries.tree) or made.shell
     return made
 
 
@@ -197,6 +198,141 @@ def _folders(project: Project, target: Remote, made: seal.Seal) -> list[bytes]:
                 found.add(here)
             here = os.path.dirname(here)
     return sorted(found)
+
+
+# The same proof by a shell, sourced by the hook before it starts Python, which takes longer than
+# all of this: every number is compared as text with what GNU stat says (elsewhere it says something
+# else), and of git's index what differs from the tree that was proven, by the rules of ``seal``. It
+# ends with HOLDS where all does, and with STALE where so much code has changed that it is time for
+# a new seal. Under -eu it ends with another number where any line fails, be it for a lost byte; so
+# it does where it was cut short. Data that are newer than the seal need no program to be told; and
+# git need not be asked for the size of what is small even as it lies on disk, since deflate makes
+# no more than 1032 bytes of one. A folder is looked at by Python alone.
+_SHELL = b"""\
+set -eu
+case $- in *e*u* | *u*e*) ;; *) exit 1 ;; esac
+[ "$PWD" = %(root)s ]
+case ${GIT_DIR-.git} in .git | %(git_dir)s) ;; *) exit 1 ;; esac
+[ "${GIT_WORK_TREE+x}${MLREPRO_LANE+x}${MLREPRO_NO_HOOKS+x}" = "" ]
+[ "%(names)s" = %(settings)s ]
+for path in .git %(folders)s; do
+  [ -d "$path" ]
+  [ ! -L "$path" ]
+done
+for path in %(missing)s; do
+  [ ! -e "$path" ]
+  [ ! -L "$path" ]
+done
+[ -f %(marker)s ]
+[ ! -L %(marker)s ]
+{
+  read -r first
+  read -r second
+} <%(marker)s
+[ "$first
+$second
+" = %(text)s ]
+for path in %(data)s; do
+  [ ! "$path" -nt .git/mlrepro/seal ]
+done
+changed=$(git --no-replace-objects diff-index --cached --raw --no-abbrev --no-renames %(tree)s --)
+set -f --
+IFS='
+'
+for line in $changed; do
+  case ${line#*\t} in %(refused)s) exit 1 ;; esac
+  line=${line#* * * }
+  new=${line%%%% *}
+  case $new in
+  %(deleted)s) ;;
+  *) set -- "$@" ".git/objects/${new%%"${new#??}"}/${new#??}" ;;
+  esac
+done
+if [ $# -gt %(most)d ]; then exit %(stale)d; fi
+was='%(numbers)s'
+now=$(LC_ALL=C stat -c '%%f %%s %%.9Y %%.9Z %%i %%d' -- %(paths)s "$@") || [ $# -gt 0 ]
+sizes=${now#"$was"}
+[ "$was$sizes" = "$now" ]
+case $sizes in '' | '
+'*) ;; *) exit 1 ;; esac
+small=0
+for line in $sizes; do
+  line=${line#* }
+  if [ "${line%%%% *}" -le %(small)d ]; then small=$((small + 1)); fi
+done
+if [ $small -eq $# ]; then exit %(holds)d; fi
+sizes=$(for path in "$@"; do
+  path=${path#.git/objects/}
+  echo "${path%%/*}${path#*/}"
+done | git --no-replace-objects cat-file --batch-check='%%(objectsize)')
+told=0
+for size in $sizes; do
+  [ "$size" -le %(large)d ]
+  told=$((told + 1))
+done
+[ $told -eq $# ]
+exit %(holds)d
+"""
+_MOST_LOOKS, _MOST_CHANGES = 300, 64
+
+
+def _in_shell(made: seal.Seal, tree: str) -> bytes:
+    """What a shell has to do to prove the seal; empty where it cannot, or is no faster."""
+    marker, text = made.marker
+    plain = made.git_dir == made.root + b"/.git" and text.count(b"\n") == 2 and text[-1:] == b"\n"
+    if not (plain and tree) or len(made.looks) + 2 * len(made.entries) > _MOST_LOOKS:
+        return b""
+    if any(entry[2][:1] == seal.FOLDER for entry in made.entries):
+        return b""
+    blobs = marker[: -len(seal.MARKER)]
+    looks = [*made.looks, *((entry[1], entry[2]) for entry in made.entries)]
+    looks += [(blobs + entry[3], b"") for entry in made.entries if entry[3]]
+    top = made.root + b"/"
+    looks = [(path.removeprefix(top), was) for path, was in looks]
+    data = [_quoted(entry[1]) for entry in made.entries]
+    there = [(path, was) for path, was in looks if was != seal.MISSING]
+    return _SHELL % {
+        b"root": _quoted(made.root),
+        b"git_dir": _quoted(made.git_dir),
+        b"names": b"\n".join([b"${%s-}" % name for name in seal.SETTINGS]),
+        b"settings": _quoted(made.settings),
+        b"folders": b" ".join([_quoted(path.removeprefix(top)) for path in made.folders]),
+        b"missing": b" ".join([_quoted(path) for path, was in looks if was == seal.MISSING]),
+        b"marker": _quoted(marker.removeprefix(top)),
+        b"text": _quoted(text),
+        b"paths": b" ".join([_quoted(path) for path, _ in there]),
+        b"numbers": b"\n".join([_as_stat_says(made.root, *look) for look in there]),
+        b"tree": tree.encode(),
+        b"refused": b" | ".join(
+            [b'\\"*', *(b"*" + end for end in seal.POINTERS),
+             seal.CONFIG + b"*",
+             *data, *(name + b"/*" for name in data)]
+        ),
+        b"holds": HOLDS,
+        b"stale": STALE,
+        b"most": _MOST_CHANGES,
+        b"data": b" ".join(data),
+        b"small": seal.LARGE_BYTES // 1032,
+        b"deleted": b"0" * 40,
+        b"large": seal.LARGE_BYTES,
+    }  # fmt: skip
+
+
+def _quoted(text: bytes) -> bytes:
+    return b"'%s'" % text.replace(b"'", b"'\\''")
+
+
+def _as_stat_says(root: bytes, path: bytes, was: bytes) -> bytes:
+    """The numbers of a file as GNU stat has them. Raises FileNotFoundError where they are others
+    by now than they ``was``, or no plain file's.
+    """
+    about = os.lstat(os.path.join(root, path))
+    if (was and seal.numbers(about) != was) or about.st_mode & 0o170000 != 0o100000:
+        raise FileNotFoundError
+    written, changed = (divmod(when, 10**9) for when in (about.st_mtime_ns, about.st_ctime_ns))
+    return b"%x %d %d.%09d %d.%09d %d %d" % (
+        about.st_mode, about.st_size, *written, *changed, about.st_ino, about.st_dev,
+    )  # fmt: skip
 
 
 def keep(project: Project, made: seal.Seal) -> None:

@@ -60,7 +60,7 @@ class Take:
         room = target.staging
         temp = f"{room.share(share)}/{next(self.numbers)}" if share else room.new()
         try:
-            if target.store.stat(oid) is not None:
+            if os.access(target.store.path(oid), os.F_OK):
                 return None
             fd = os.open(temp, _WRITE, BLOB_MODE)
         except OSError:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import sys
 
@@ -12,6 +13,7 @@ def main() -> int:
     """Run the command line of this process; returns its exit code."""
     if sys.argv[1:] == ["hook", "pre-commit"] and seal.unbroken():
         os._exit(0)  # as the plain hook does, where a framework calls this one
+    gc.set_threshold(50_000)  # as in hook.py
     text = standing.told(sys.argv[1:])
     if text is None:
         from mlrepro import cli

@@ -232,20 +232,20 @@ class Store:
                         found.setdefault(lead + tail, size)
         return found
 
-    def adopt(self, temp: str, oid: str) -> bool:
+    def adopt(self, temp: str, oid: str, path: str = "") -> bool:
         """Give a finished temporary file its blob's name, unless taken; says whether it was not.
 
         The caller has hashed the bytes and flushed them to disk. Where the name is taken ``temp``
-        stays, since what has the name may be worse.
+        stays, since what has the name may be worse. ``path``: of the blob, where it is at hand.
         """
-        return self._place(temp, self.path(oid))
+        return self._place(temp, path or self.path(oid))
 
     def adopt_legacy(self, temp: str, oid: str) -> bool:
         """The same for a blob of DVC 2, whose pointers DVC looks up in that layout only."""
         return self._place(temp, self.legacy_path(oid))
 
     def _place(self, temp: str, final: str) -> bool:
-        if stat.S_IMODE(os.lstat(temp).st_mode) != BLOB_MODE:
+        if os.lstat(temp).st_mode & 0o7777 != BLOB_MODE:
             try:
                 os.chmod(temp, BLOB_MODE)
             except PermissionError:
@@ -267,12 +267,13 @@ class Store:
             folder = os.path.dirname(folder)
             self.changed.add(folder)
 
-    def link_from(self, path: str, oid: str) -> bool:
+    def link_from(self, path: str, oid: str, final: str = "") -> bool:
         """Make the file ``path`` the blob as well, by a hard link; the caller knows its bytes.
 
-        False where the file system does not allow that, or the name is taken.
+        False where the file system does not allow that, or the name is taken. ``final``: where the
+        blob belongs, where that is at hand.
         """
-        final = self.path(oid)
+        final = final or self.path(oid)
         try:
             return hard_link(path, final)
         except FileExistsError:

@@ -20,6 +20,8 @@ if TYPE_CHECKING:
     from mlrepro.project import Project
     from mlrepro.result import Options
 
+_LEFT_OUT = "0" * 32  # instead of the hash of a file that .dvcignore leaves out
+
 
 @dataclass(slots=True)
 class Data:
@@ -200,14 +202,17 @@ class FolderPlan:
     fresh: list[str]
     began_ns: int
     tree: folder.Tree | None = None  # set when nothing changed at all
+    checked: bool = False  # these very names are in a listing that was made before
+    shelves: str = ""  # by which it is known what the store has of ``known``: see ``Presence``
     finished: tuple[dict[str, str], bytes, Data] | None = None  # members, listing, what came of it
 
 
 def plan_folder(project: Project, path: str) -> FolderPlan:
     """List a folder and find which members have to be read. Raises PathError."""
     began = index.now_ns()
+    seen = glance.taken(project.root, path)
     try:
-        found, began = glance.taken(project.root, path) or (folder.walk(project.root, path), began)
+        found = seen[0] if seen else folder.walk(project.root, path)
     except OSError as error:
         raise PathError(
             f"Cannot read {os.path.relpath(error.filename or path, project.root)}: "
@@ -216,17 +221,24 @@ def plan_folder(project: Project, path: str) -> FolderPlan:
             code="unreadable",
             path=path,
         ) from error
-    tree = folder.load(project.state_dir, path)
+    if seen:
+        began = seen[1]
+    tree = seen[2] if seen else folder.load(project.state_dir, path)
     if tree is not None and tree.oid and tree.is_same(found):
         return FolderPlan(found, tree.members(), [], tree.began_ns, tree)
     out = dvcignore.left_out(project, path, found)
     check_folder(path, found, out)
     known = tree.unchanged(found) if tree is not None else {}
-    known = {name: oid for name, oid in known.items() if name not in out and oid != "0" * 32}
+    if out or _LEFT_OUT in known.values():
+        known = {name: oid for name, oid in known.items() if name not in out and oid != _LEFT_OUT}
     fresh = [name for name in found.names if name not in known and name not in out]
     # What was proven keeps the earlier date: the whole tree is only as old as its oldest hashing.
     # Racy files were read again, so the new date holds for everything that is not proven.
-    return FolderPlan(found, known, fresh, began)
+    plan = FolderPlan(found, known, fresh, began)
+    if tree is not None:
+        plan.checked = bool(tree.oid) and tree.is_listed_as(found)  # so the same ones are left out
+        plan.shelves = tree.shelves
+    return plan
 
 
 def note_read(plan: FolderPlan, read: Mapping[str, Saved | Hashed]) -> dict[str, str]:
@@ -254,17 +266,18 @@ def finish_folder(data: Data, plan: FolderPlan, members: dict[str, str]) -> byte
         data.oid, data.size, data.nfiles = was.oid, was.size, was.nfiles
         data.tree, data.proven, data.began_ns = was.tree, was.proven, was.began_ns
         return listing
-    listing = pointer.render_pairs(members.items())
+    listing = pointer.render_pairs(members.items(), checked=plan.checked)
     if plan.tree is not None:
         data.oid, data.tree, data.proven = plan.tree.oid, plan.tree, True
     else:
         data.oid = pointer.listing_oid(listing)
-        oids = bytes.fromhex("".join([members.get(name, "0" * 32) for name in plan.walk.names]))
+        oids = bytes.fromhex("".join([members.get(name, _LEFT_OUT) for name in plan.walk.names]))
         data.tree = folder.Tree(data.path, data.oid, plan.walk, oids, plan.began_ns)
     rows = plan.walk.numbers[:: folder.NUMBERS]
-    data.size = sum(
-        size for name, size in zip(plan.walk.names, rows, strict=True) if name in members
-    )
+    data.size = sum(rows)
+    if len(members) < len(rows):
+        left = zip(plan.walk.names, rows, strict=True)
+        data.size -= sum([size for name, size in left if name not in members])
     data.nfiles = len(members)
     data.began_ns = plan.began_ns
     plan.finished = dict(members), listing, data

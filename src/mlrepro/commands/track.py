@@ -31,6 +31,7 @@ if TYPE_CHECKING:
 
     from mlrepro.capture import Capture, Target
     from mlrepro.ignore import Change
+    from mlrepro.process import Started
     from mlrepro.project import Project
 
 
@@ -94,11 +95,18 @@ def run(project: Project, paths: Sequence[str], options: Options) -> TrackResult
     if options.dry_run:
         changes += _ignore_changes(project, saved)
     else:
-        changes += _keep_out(project, saved)
-        written = wording.write(project, done.saved)
-        pipes = pipeline.refresh(project, target, chosen.pipeline, record, options)
-        done.errors += pipes.errors
-        _stage(project, done, written + pipes.written, changes)
+        texts = {item.target.pointer: item.text for item in done.saved if item.text is not None}
+        packing = git.begin_pack(project, texts)  # while the files themselves are written
+        try:
+            changes += _keep_out(project, saved)
+            written = wording.write(project, done.saved)
+            pipes = pipeline.refresh(project, target, chosen.pipeline, record, options)
+            done.errors += pipes.errors
+            _stage(project, done, written + pipes.written, changes, packing)
+        except BaseException:
+            if packing is not None:
+                packing.kill()
+            raise
         base = threeway.present(project)
         capture.remember(project, target, [*done.saved, *pipes.saved], record, base)
     result = _result(done, chosen.errors, changes)
@@ -148,14 +156,17 @@ def _keep_out(project: Project, targets: Sequence[Target]) -> list[Change]:
 
 
 def _stage(
-    project: Project, done: Capture, pointers: Sequence[str], changes: Sequence[Change]
+    project: Project,
+    done: Capture,
+    pointers: Sequence[str],
+    changes: Sequence[Change],
+    packing: Started | None,
 ) -> None:
     """Everything that belongs to the next commit is staged, and nothing else."""
     ignore.note(project, changes)
     names = dict.fromkeys([*pointers, *ignore.noted(project)])
     names.update(dict.fromkeys(_unstaged(project, done, names)))
-    texts = {item.target.pointer: item.text for item in done.saved if item.text is not None}
-    git.stage(project, names, texts=texts)
+    git.stage(project, names, packing=packing)
     ignore.forget(project)
 
 
