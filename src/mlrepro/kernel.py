@@ -122,7 +122,7 @@ _kinds: dict[int, str | None] = {}
 
 
 def _kind_of(device: int) -> str | None:
-    """The kind of file system on a device: "" where no mount has it, None where that is not told."""
+    """The kind of file system on a device; "" where no mount has it, None where none is told."""
     if device not in _kinds:
         _kinds[device] = _read_kind(f"{os.major(device)}:{os.minor(device)}".encode())
     return _kinds[device]

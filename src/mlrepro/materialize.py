@@ -200,7 +200,12 @@ def _carry_out(
     result: Brought,
     changed: list[index.Entry],
 ) -> None:
-    every = [one for plan in plans for one in plan.bring]
+    every: list[restoring.Restore] = []
+    fresh: dict[str, tuple[int, int]] = {}
+    for plan in plans:
+        if plan.item.out.is_dir and plan.data.is_missing and plan.bring:
+            fresh[project.absolute(plan.item.path)] = (len(every), len(every) + len(plan.bring))
+        every += plan.bring
     lead = len(project.root.rstrip("/")) + 1  # a path's name is what follows
     if options.dry_run:
         result.restored += [plan.item.path for plan in plans if plan.bring or plan.remove]
@@ -211,7 +216,7 @@ def _carry_out(
     }
     places = [target.cache] + ([target.store] if target.store is not None else [])
     report = restoring.restore_files(
-        every, places, staging(project), project.root,
+        every, places, staging(project), project.root, fresh=fresh,
         jobs=options.jobs, reporter=options.reporter,
     )  # fmt: skip
     if report.unkept and target.store is not None:  # no links here, or another user's store
@@ -220,7 +225,9 @@ def _carry_out(
             engine.copy_blobs(copies, target.store, target.cache, jobs=options.jobs)
         except StoreError:
             pass  # the data is in place: a cache that is full can do without
-    pointers = {one.dest: plan.item.pointer for plan in plans for one in plan.bring}
+    pointers = {}
+    if report.missing:
+        pointers = {one.dest: plan.item.pointer for plan in plans for one in plan.bring}
     for one in report.missing:
         need = transfer.Need(one.dest[lead:], one.oid, one.size, pointers[one.dest])
         result.missing.append(need)
@@ -234,11 +241,15 @@ def _carry_out(
         first = set(in_the_way[id(plan)])
         rest = [name for name, _ in plan.remove if name not in first]
         stays = stayed[id(plan)] + _remove(project, target, plan, rest, result)
-        if any(one.dest in done for one in plan.bring) or plan.remove:
+        got = report.wholes.get(project.absolute(plan.item.path))
+        if got or plan.remove or any(one.dest in done for one in plan.bring):
             result.restored.append(plan.item.path)
         whole = not (plan.kept or plan.in_part or stays)
-        whole = whole and all(one.dest in done for one in plan.bring)
-        changed.append(placement.after(project, plan, done, whole))
+        if got is None:
+            whole = whole and all(one.dest in done for one in plan.bring)
+        else:
+            whole = whole and got.count == len(plan.bring)
+        changed.append(placement.after(project, plan, done, whole, got))
 
 
 def staging(project: Project) -> str:

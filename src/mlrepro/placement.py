@@ -13,6 +13,7 @@ from mlrepro.safepath import quoted
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
+    from mlrepro.assembling import Whole
     from mlrepro.outputs import Tracked
     from mlrepro.project import Project
     from mlrepro.remote import Remote
@@ -165,12 +166,24 @@ def _listed(oid: str, places: Sequence[Store]) -> dict[str, str]:
     return {member.relpath: member.oid for member in transfer.listing_of(oid, places) or ()}
 
 
-def after(project: Project, plan: Plan, done: dict[str, Restored], whole: bool) -> index.Entry:
-    """The record of a path after it was brought: nothing of it needs to be hashed again."""
+def after(
+    project: Project,
+    plan: Plan,
+    done: dict[str, Restored],
+    whole: bool,
+    got: Whole | None = None,
+) -> index.Entry:
+    """The record of a path after it was brought: nothing of it needs to be hashed again.
+
+    ``whole``: all of it was; ``got``: a folder that took its place as one.
+    """
     entry, item = plan.entry, plan.item
     entry.seen, entry.named = item.seen, item.oid
     if item.out.is_dir:
-        _after_folder(project, plan, done, whole)
+        if got is not None:
+            _after_whole(project, plan, got, whole)
+        else:
+            _after_folder(project, plan, done, whole)
         entry.hashed(item.oid if whole else "", item.out.size or 0, None, index.now_ns())
     elif plan.bring and plan.bring[0].dest in done:
         one = done[plan.bring[0].dest]
@@ -215,6 +228,30 @@ def _after_folder(project: Project, plan: Plan, done: dict[str, Restored], whole
         max(began, plan.data.began_ns),
     )  # fmt: skip
     folder.save(project.state_dir, proven)
+
+
+def _after_whole(project: Project, plan: Plan, got: Whole, whole: bool) -> None:
+    """Keep what is known of a folder that took its place as one: its files as they were staged."""
+    lead = len(project.absolute(plan.item.path)) + 1
+    try:
+        walked = folder.walk(project.root, plan.item.path, stats=False)
+    except OSError:
+        return
+    names = [one.dest[lead:] for one in plan.bring]
+    if walked.names == names:
+        places: Sequence[int] = range(len(names))
+        walked.numbers = got.numbers
+    else:  # a listing in another order, or something came to the folder since
+        where = {name: at for at, name in enumerate(names)}
+        places = [where.get(name, -1) for name in walked.names]
+        walked.numbers = folder.packed([])
+        for at in places:
+            walked.numbers += folder.packed([*got.row(at)])
+    none = "0" * 32  # not proven: it will be read once
+    oids = [plan.bring[at].oid if at >= 0 and got.row(at)[1] else none for at in places]
+    digits = bytes.fromhex("".join(oids))
+    oid = plan.item.oid if whole else ""
+    folder.save(project.state_dir, folder.Tree(plan.item.path, oid, walked, digits, got.began_ns))
 
 
 def stats_of(data: Data) -> dict[str, tuple[int, int, int, int, int]]:

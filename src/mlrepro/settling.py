@@ -16,6 +16,7 @@ from mlrepro.ticks import pass_by
 
 if TYPE_CHECKING:
     from mlrepro.anchor import Anchor
+    from mlrepro.assembling import Whole
     from mlrepro.staging import Staging
 
 _BATCH_FILES = 4096
@@ -58,7 +59,8 @@ class RestoreReport:
     is being written to; ``failed``: could not be put in place, and why; ``corrupt``: oids that were
     found damaged in a source and set aside there; ``recovered``: users' files that a run which was
     killed left in staging, set aside; ``unkept``: blobs of other sources, right, that could not be
-    linked into the cache.
+    linked into the cache; ``wholes``: folders that took their place as one, whose files are not
+    among the ``restored``.
     """
 
     restored: list[Restored] = field(default_factory=list)
@@ -68,6 +70,7 @@ class RestoreReport:
     corrupt: list[str] = field(default_factory=list)
     recovered: list[str] = field(default_factory=list)
     unkept: list[str] = field(default_factory=list)
+    wholes: dict[str, Whole] = field(default_factory=dict)
 
 
 @dataclass(slots=True)
