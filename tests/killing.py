@@ -174,7 +174,7 @@ def whole_scene(root: Path, call: int) -> bool:
             for name, data in new.items()
             if name not in here
         ]
-        fresh = {} if here else {f"{work}/set": (0, len(items))}
+        fresh = {} if here else {f"{work}/set": (0, len(items), 0)}
         restore_files(
             items, [scene.cache, scene.store], f"{work}/.dvc/staging", work, fresh=fresh, jobs=1
         )

@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 import os
+import shutil
 import stat
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
-from blobs import Place, contents, damage, oid_of
+from blobs import Place, contents, damage, oid_of, put
 from building import read_file_tree
-from mlrepro import assembling, folder, kernel, reading
+from mlrepro import assembling, folder, kernel, reading, weighing
 from mlrepro.assembling import Whole
 from mlrepro.hashing import stat_key
 from mlrepro.restoring import Restore, RestoreReport, restore_files
+from mlrepro.streaming import SMALL
 from working import Work, codes, made
 
 COUNT = 20
@@ -42,7 +44,7 @@ def _restore(place: Place, items: list[Restore], *, jobs: int = 0) -> RestoreRep
     base = str(place.root / "data/set")
     sources = [place.cache, place.store]
     return restore_files(
-        items, sources, place.staging, str(place.root), fresh={base: (0, len(items))}, jobs=jobs
+        items, sources, place.staging, str(place.root), fresh={base: (0, len(items), 0)}, jobs=jobs
     )
 
 
@@ -268,3 +270,23 @@ def test_an_edit_right_after_is_seen(tmp_path: Path, monkeypatch: pytest.MonkeyP
     done = clone.pull()
     assert "unsaved-change" in codes(done) and edited.read_bytes()[:1] == b"E"
     assert clone.read("data/set/more") == b"more"
+
+
+def test_the_bytes_that_a_pointer_says_are_only_a_guess(
+    place: Place, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Large files among many small ones are found; too many bytes are not believed to be there."""
+    monkeypatch.setattr(weighing, "_MANY", 5)
+    items = _items(place)
+    large = os.urandom(SMALL + 3)
+    items[5].oid, items[5].size = put(place.store, large), None
+    for said in (1, 1 << 20, 1 << 62):
+        base = str(place.root / "data/set")
+        report = restore_files(
+            items, [place.cache, place.store], place.staging, str(place.root),
+            fresh={base: (0, len(items), said)},
+        )  # fmt: skip
+        [whole] = report.wholes.values()
+        assert whole.count == COUNT
+        assert _here(place) == WANT | {NAMES[5]: large} and place.is_tidy()
+        shutil.rmtree(base)

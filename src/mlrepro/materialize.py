@@ -201,10 +201,11 @@ def _carry_out(
     changed: list[index.Entry],
 ) -> None:
     every: list[restoring.Restore] = []
-    fresh: dict[str, tuple[int, int]] = {}
+    fresh: dict[str, tuple[int, int, int]] = {}
     for plan in plans:
-        if plan.item.out.is_dir and plan.data.is_missing and plan.bring:
-            fresh[project.absolute(plan.item.path)] = (len(every), len(every) + len(plan.bring))
+        item, end = plan.item, len(every) + len(plan.bring)
+        if item.out.is_dir and plan.data.is_missing and plan.bring:
+            fresh[project.absolute(item.path)] = (len(every), end, item.out.size or 0)
         every += plan.bring
     lead = len(project.root.rstrip("/")) + 1  # a path's name is what follows
     if options.dry_run:

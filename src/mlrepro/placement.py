@@ -105,6 +105,9 @@ def plan_folder(project: Project, target: Remote, plan: Plan, lost: set[str], fo
             code="kind-changed",
         )
     was, now = _members(project, target, plan)
+    if data.is_missing and not plan.only:
+        plan.bring = _all_new(project, plan, lost)
+        return
     stats = stats_of(data)
     for name, oid in plan.members.items():
         here = now.get(name, "")
@@ -122,6 +125,19 @@ def plan_folder(project: Project, target: Remote, plan: Plan, lost: set[str], fo
         elif here and not is_saved(target, here, size):
             plan.save.append(path)
         plan.bring.append(Restore(oid, path, None, False, stats.get(name), item.out.legacy))
+    _plan_removals(project, target, plan, was, now, force)
+
+
+def _plan_removals(
+    project: Project,
+    target: Remote,
+    plan: Plan,
+    was: dict[str, str],
+    now: dict[str, str],
+    force: bool,
+) -> None:
+    """Decide what becomes of the members that the folder is to have no longer."""
+    item, stats = plan.item, stats_of(plan.data)
     for name, here in now.items():
         if name in plan.members or not plan.concerns(name):
             continue
@@ -133,6 +149,16 @@ def plan_folder(project: Project, target: Remote, plan: Plan, lost: set[str], fo
         plan.remove.append((name, here))
         if not saved:
             plan.save.append(project.absolute(f"{item.path}/{name}"))
+
+
+def _all_new(project: Project, plan: Plan, lost: set[str]) -> list[Restore]:
+    """All members of a folder of which nothing is there to be compared, or kept."""
+    base, legacy_ = project.absolute(plan.item.path), plan.item.out.legacy
+    return [
+        Restore(oid, f"{base}/{name}", None, False, None, legacy_)
+        for name, oid in plan.members.items()
+        if oid not in lost
+    ]
 
 
 def _members(project: Project, target: Remote, plan: Plan) -> tuple[dict[str, str], dict[str, str]]:
@@ -163,7 +189,8 @@ def _members(project: Project, target: Remote, plan: Plan) -> tuple[dict[str, st
 
 def _listed(oid: str, places: Sequence[Store]) -> dict[str, str]:
     """What a folder's listing names, relative path → hash; empty where none is at hand."""
-    return {member.relpath: member.oid for member in transfer.listing_of(oid, places) or ()}
+    members = transfer.listing_of(oid, places)
+    return dict(members.pairs()) if members is not None else {}
 
 
 def after(

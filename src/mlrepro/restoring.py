@@ -10,10 +10,10 @@ from bisect import bisect_right
 from mlrepro.anchor import Anchor
 from mlrepro.assembling import Whole, can_be_whole
 from mlrepro.dataclass import TYPE_CHECKING
-from mlrepro.durable import discard, flush, free_bytes
-from mlrepro.errors import MlreproError, StoreError
+from mlrepro.durable import discard, flush
+from mlrepro.errors import MlreproError
+from mlrepro.filling import Filler
 from mlrepro.hashing import in_turn, stat_key
-from mlrepro.kernel import reflink
 from mlrepro.parallel import Crew
 from mlrepro.placing import (
     disk_error,
@@ -21,10 +21,8 @@ from mlrepro.placing import (
     place_error,
     remove_files,
 )
-from mlrepro.reading import Blob, open_blobs, set_aside
 from mlrepro.result import Reporter
 from mlrepro.settling import (
-    BATCH_BYTES,
     FLUSH_AT_ONCE,
     Batch,
     Restore,
@@ -33,10 +31,11 @@ from mlrepro.settling import (
     Staged,
 )
 from mlrepro.shares import share_out
-from mlrepro.smallblobs import Stage, keep
+from mlrepro.smallblobs import Stage
 from mlrepro.staging import Staging, sweep
 from mlrepro.store import Store
 from mlrepro.streaming import SMALL
+from mlrepro.weighing import Sizes
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -54,7 +53,7 @@ def restore_files(
     staging: str,
     root: str,
     *,
-    fresh: Mapping[str, tuple[int, int]] | None = None,
+    fresh: Mapping[str, tuple[int, int, int]] | None = None,
     jobs: int = 0,
     reporter: Reporter | None = None,
 ) -> RestoreReport:
@@ -65,7 +64,8 @@ def restore_files(
     permission bits stay. Nothing outside ``root`` is reached, no symlink below it followed.
     ``staging``: a folder for temporary files, best on the same file system, made where missing.
     ``fresh``: folders that are not there, and of which all that comes are the items between two
-    places in ``items``: each takes its place as one where that can be (see ``wholes``).
+    places in ``items``; and how many bytes that is said to be, or 0. Each takes its place as one
+    where that can be (see ``wholes``).
     Raises StoreError: ``disk-full`` (before long work, where that can be told), ``disk-failed``.
     """
     if not items:
@@ -106,15 +106,15 @@ class _Restorer:
         self._device = os.stat(room.folder).st_dev
         self.batch = Batch(anchor, room, self.report)
         self._guard = allocate_lock()
-        self._last = 0
+        self.sizes = Sizes(sources, room, anchor.root)
+        self.filler = Filler(sources, room.base, crew, reporter, self.report)
         self._wholes: list[Whole] = []
         self._starts: list[int] = []  # the first place of each
 
-    def run(self, items: Sequence[Restore], fresh: Mapping[str, tuple[int, int]]) -> None:
+    def run(self, items: Sequence[Restore], fresh: Mapping[str, tuple[int, int, int]]) -> None:
         """Restore all: copied in several threads, put in place by one at a time."""
-        sizes = [self._size(item) for item in items]
-        self._check_space(items, sizes)
-        for base, (first, end) in sorted(fresh.items(), key=lambda one: one[1]):
+        sizes = self.sizes.of_all(items, fresh)
+        for base, (first, end, _) in sorted(fresh.items(), key=lambda one: one[1]):
             if can_be_whole(base, self.room, sizes[first:end]):
                 dests = [item.dest for item in items[first:end]]
                 self._wholes.append(Whole(base, self.room, first, dests))
@@ -154,6 +154,9 @@ class _Restorer:
         if done:
             small.clear()  # what is left of them is out of the ordinary
         rest = [at for at in places if at not in done]
+        for at in rest:
+            if self._whole_of(at) is not None:
+                sizes[at] = self.sizes.of(items[at])  # not only what they have on average
         self.crew.each(self.crew.one_by_one(fetch), in_turn(sizes, rest))
 
     def _whole_of(self, at: int) -> Whole | None:
@@ -220,41 +223,6 @@ class _Restorer:
         size, mtime_ns, _, inode, device = numbers
         self._add(Staged(item, temp, size, mtime_ns, inode, device, False))
 
-    def _size(self, item: Restore) -> int:
-        size: int
-        for at in dict.fromkeys((self._last, *range(len(self.sources)))):
-            found = self.sources[at].find(item.oid)
-            if found is not None:
-                self._last, size = at, found[1].st_size  # the next one is likely there, too
-                return size
-        return 0
-
-    def _check_space(self, items: Sequence[Restore], sizes: list[int]) -> None:
-        free, total = free_bytes(self.room.folder), sum(sizes)
-        old = sum(key_of(item.expect)[0] for item in items if item.expect is not None)
-        needed = min(total, max(total - old, 0) + min(total, BATCH_BYTES))
-        if needed <= free or self._shares_blocks(items[sizes.index(max(sizes))].oid):
-            return
-        raise StoreError(
-            f"{needed} bytes are needed at {self.anchor.root}, {free} are free.",
-            "Free some space, then run this again",
-            code="disk-full",
-            path=self.anchor.root,
-        )
-
-    def _shares_blocks(self, oid: str) -> bool:
-        """Whether the copy of a blob takes no space here, by trying."""
-        temp = self.room.new()
-        fd = os.open(temp, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC)
-        try:
-            for store in self.sources[:1]:
-                for blob in open_blobs(store, oid, []):
-                    return reflink(blob.fd, fd)
-            return False
-        finally:
-            os.close(fd)
-            discard(temp)
-
     def fetch(self, item: Restore, beside: bool, at: int = -1) -> None:
         """Stage one file, from the first source whose bytes are right."""
         if not _is_expected(item):
@@ -268,7 +236,7 @@ class _Restorer:
             self.report.failed.append((item.dest, error))
             return
         try:
-            if not self._fill(item, fd):
+            if not self.filler.fill(item, fd):
                 discard(temp)
                 return
             about = os.fstat(fd)
@@ -315,64 +283,6 @@ class _Restorer:
                 os.close(folder)
         except OSError as error:
             raise place_error(error, item.dest) from error
-
-    def _fill(self, item: Restore, fd: int) -> bool:
-        """Copy the right bytes into an open file; else says what is wrong in the report."""
-        problem: StoreError | None = None
-        other_size = False
-        for store in self.sources:
-            bad: list[str] = []
-            try:
-                for blob in open_blobs(store, item.oid, bad):
-                    if item.legacy and not blob.legacy:
-                        continue  # the same text, maybe with other line ends
-                    _empty(fd)
-                    if blob.pour(fd, self._explain, self.crew.check, self.reporter.advance):
-                        if item.size is None or blob.stat.st_size == item.size:
-                            self._keep(blob)
-                            return True
-                        other_size = True  # right by DVC 2's hash, which one with CRLF has too
-                        continue
-                    bad.append(item.oid)
-                    set_aside(store, item.oid, blob.path, blob.stat)
-            except StoreError as error:
-                if error.code.startswith("disk-"):
-                    raise
-                problem = error  # this source cannot be read: the next one may
-            finally:
-                self.report.corrupt += bad
-        if item.legacy:
-            rest = Restore(item.oid, item.dest, item.size, item.isexec, item.expect)
-            return self._fill(rest, fd)
-        if other_size:
-            rest = Restore(item.oid, item.dest, None, item.isexec, item.expect)
-            return self._fill(rest, fd)
-        if problem is None:
-            self.report.missing.append(item)
-        else:
-            self.report.failed.append((item.dest, problem))
-        return False
-
-    def _keep(self, blob: Blob) -> None:
-        """Give the cache a blob whose bytes were just found right."""
-        cache = self.sources[0]
-        if blob.store is cache or blob.legacy:
-            return
-        if not keep(cache, blob.path, blob.oid, blob.stat):
-            self.report.unkept.append(blob.oid)
-
-    def _explain(self, error: OSError) -> StoreError:
-        return disk_error(error, self.room.base)
-
-
-def _empty(fd: int) -> None:
-    """Take out what an open file got from a source that was not right.
-
-    Only then: ext4 writes a file that was truncated to the disk when it is closed, and waits.
-    """
-    if os.lseek(fd, 0, os.SEEK_CUR):
-        os.ftruncate(fd, 0)
-        os.lseek(fd, 0, os.SEEK_SET)
 
 
 def _is_expected(item: Restore) -> bool:
