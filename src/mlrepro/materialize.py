@@ -77,6 +77,7 @@ def bring(
     wanted: list[Tracked] = []
     for item in items:
         data = found[item.path]
+        data.plan = None  # what only a commit goes on from, and takes much memory
         entry = record.entry(item.path, item.pointer)
         if data.error is not None:
             result.errors.append(data.error)
@@ -291,7 +292,7 @@ def _remove(
     """
     if not names:
         return 0
-    base, stats = project.absolute(plan.item.path), placement.stats_of(plan.data)
+    base, stats = project.absolute(plan.item.path), placement.Stats(plan.data)
     done = restoring.remove_files(
         [(os.path.join(base, name), stats.get(name)) for name in names],
         staging(project),

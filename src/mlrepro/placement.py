@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from bisect import bisect_left
 
 from mlrepro import collisions, executable, folder, index, legacy, transfer
 from mlrepro.dataclass import TYPE_CHECKING, dataclass, field
@@ -11,7 +12,7 @@ from mlrepro.restoring import Restore
 from mlrepro.safepath import quoted
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Sequence
 
     from mlrepro.assembling import Whole
     from mlrepro.outputs import Tracked
@@ -108,13 +109,13 @@ def plan_folder(project: Project, target: Remote, plan: Plan, lost: set[str], fo
     if data.is_missing and not plan.only:
         plan.bring = _all_new(project, plan, lost)
         return
-    stats = stats_of(data)
+    stats = Stats(data)
     for name, oid in plan.members.items():
         here = now.get(name, "")
         if here == oid or oid in lost or not plan.concerns(name):
             continue
         path = project.absolute(f"{item.path}/{name}")
-        size = stats[name][0] if name in stats else None
+        size = stats.size(name)
         if _saved_since(plan, here, oid) and is_saved(target, oid, size):
             was[name] = here = oid
         if here and here != was.get(name) and (was or not is_saved(target, here, size)):
@@ -137,11 +138,11 @@ def _plan_removals(
     force: bool,
 ) -> None:
     """Decide what becomes of the members that the folder is to have no longer."""
-    item, stats = plan.item, stats_of(plan.data)
+    item, stats = plan.item, Stats(plan.data)
     for name, here in now.items():
         if name in plan.members or not plan.concerns(name):
             continue
-        size = stats[name][0] if name in stats else None
+        size = stats.size(name)
         saved = here == was.get(name) and is_saved(target, here, size)
         if not saved and not force:
             plan.kept.append(f"{item.path}/{name}")
@@ -233,23 +234,21 @@ def _after_folder(project: Project, plan: Plan, done: dict[str, Restored], whole
     except OSError:
         return
     before = tree.unchanged(walked) if tree is not None else {}
+    if tree is None:
+        walked.numbers = folder.packed([0]) * (NUMBERS * len(walked))
     oids: list[str] = []
-    numbers: list[int] = []
+    numbers, nothing = walked.numbers, folder.packed([0]) * NUMBERS
     began = max([one.began_ns for one in done.values()], default=0)
     for at, name in enumerate(walked.names):
-        one = done.get(lead + name)
-        row: Iterable[int] = ()
-        if one is not None:
-            row = numbers_of(one.stat) if one.stat is not None and one.began_ns else ()
-            if tree is not None and row != tuple(walked.numbers[at * NUMBERS : (at + 1) * NUMBERS]):
-                row = ()
-            oid = plan.members.get(name, "") if row else ""
-        else:
-            oid = before.get(name, "")
-            row = walked.numbers[at * NUMBERS : (at + 1) * NUMBERS] if oid else ()
+        span, one = slice(at * NUMBERS, (at + 1) * NUMBERS), done.get(lead + name)
+        oid = before.get(name, "") if one is None else ""
+        if one is not None and one.stat is not None and one.began_ns:
+            row = folder.packed([*numbers_of(one.stat)])
+            if tree is None or row == numbers[span]:
+                oid, numbers[span] = plan.members.get(name, ""), row
+        if not oid:
+            numbers[span] = nothing  # not proven: it will be read once
         oids.append(oid or "0" * 32)
-        numbers += row if oid else (0,) * NUMBERS  # not proven: it will be read once
-    walked.numbers = folder.packed(numbers)
     proven = folder.Tree(
         plan.item.path, plan.item.oid if whole else "", walked, bytes.fromhex("".join(oids)),
         max(began, plan.data.began_ns),
@@ -281,13 +280,26 @@ def _after_whole(project: Project, plan: Plan, got: Whole, whole: bool) -> None:
     folder.save(project.state_dir, folder.Tree(plan.item.path, oid, walked, digits, got.began_ns))
 
 
-def stats_of(data: Data) -> dict[str, tuple[int, int, int, int, int]]:
-    """The five numbers by which each member of a folder is known."""
-    if data.tree is None:
-        return {}
-    numbers = data.tree.numbers
-    rows = zip(*[iter(numbers)] * NUMBERS, strict=True)
-    return dict(zip(data.tree.names, rows, strict=True))
+class Stats:
+    """The five numbers by which each member of a folder is known, looked up when asked for."""
+
+    __slots__ = ("_names", "_numbers")
+
+    def __init__(self, data: Data) -> None:
+        self._names = data.tree.names if data.tree is not None else []
+        self._numbers = data.tree.numbers if data.tree is not None else None
+
+    def get(self, name: str) -> tuple[int, ...] | None:
+        """The numbers of this member, None where there is no such."""
+        at = bisect_left(self._names, name)
+        if self._numbers is None or at == len(self._names) or self._names[at] != name:
+            return None
+        return tuple(self._numbers[at * NUMBERS : (at + 1) * NUMBERS])
+
+    def size(self, name: str) -> int | None:
+        """The bytes of this member."""
+        found = self.get(name)
+        return found[0] if found is not None else None
 
 
 def numbers_of(stat: os.stat_result) -> tuple[int, int, int, int, int]:

@@ -13,7 +13,7 @@ from mlrepro.dataclass import TYPE_CHECKING
 from mlrepro.durable import discard, flush
 from mlrepro.errors import MlreproError
 from mlrepro.filling import Filler
-from mlrepro.hashing import in_turn, stat_key
+from mlrepro.hashing import AT_ONCE, in_turn, stat_key
 from mlrepro.parallel import Crew
 from mlrepro.placing import (
     disk_error,
@@ -44,7 +44,6 @@ __all__ = ["Restore", "RestoreReport", "Restored", "remove_files", "restore_file
 
 # What was staged: the file; size, mtime and ctime (ns), inode, device; whether the cache lacks it.
 Found = tuple[str, tuple[int, int, int, int, int], bool]
-_AT_ONCE = 1 << 14  # items that are shared out together: more only take memory
 
 
 def restore_files(
@@ -119,8 +118,8 @@ class _Restorer:
                 dests = [item.dest for item in items[first:end]]
                 self._wholes.append(Whole(base, self.room, first, dests))
                 self._starts.append(first)
-        for start in range(0, len(items), _AT_ONCE):
-            self._stage(items, sizes, range(start, min(start + _AT_ONCE, len(items))))
+        for start in range(0, len(items), AT_ONCE):
+            self._stage(items, sizes, range(start, min(start + AT_ONCE, len(items))))
         for whole in self._wholes:
             self._finish(whole, items)
         self.place()

@@ -17,6 +17,7 @@ from mlrepro.ticks import pass_by
 if TYPE_CHECKING:
     from mlrepro.anchor import Anchor
     from mlrepro.assembling import Whole
+    from mlrepro.hashing import Stat
     from mlrepro.staging import Staging
 
 _BATCH_FILES = 4096
@@ -37,7 +38,7 @@ class Restore:
     dest: str
     size: int | None = None
     isexec: bool = False
-    expect: os.stat_result | tuple[int, ...] | None = None
+    expect: Stat | tuple[int, ...] | None = None
     legacy: bool = False
 
 

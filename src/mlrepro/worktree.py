@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
 
     from mlrepro.engine import Saved
-    from mlrepro.hashing import Hashed
+    from mlrepro.hashing import Hashed, Stat
     from mlrepro.outputs import Tracked
     from mlrepro.project import Project
     from mlrepro.result import Options
@@ -34,7 +34,7 @@ class Data:
     size: int = 0
     nfiles: int | None = None
     isexec: bool = False
-    stat: os.stat_result | None = None
+    stat: Stat | None = None
     began_ns: int = 0
     tree: folder.Tree | None = None
     proven: bool = False
@@ -177,6 +177,10 @@ def check_folder(path: str, found: folder.Walk, left_out: set[str]) -> None:
 def _examine_folder(project: Project, data: Data, options: Options) -> None:
     try:
         plan = plan_folder(project, data.path)
+        if plan.tree is not None:  # its listing is not asked for: all is as it was
+            _complete(data, plan, plan.tree, plan.known)
+            data.oid, data.proven, data.plan = plan.tree.oid, True, plan
+            return
         members = dict(plan.known)
         absolute = {project.absolute(f"{data.path}/{name}"): name for name in plan.fresh}
         report = engine.hash_files(list(absolute), jobs=options.jobs, reporter=options.reporter)
@@ -255,20 +259,27 @@ def finish_folder(data: Data, plan: FolderPlan, members: dict[str, str]) -> byte
         data.tree, data.proven, data.began_ns = was.tree, was.proven, was.began_ns
         return listing
     listing = pointer.render_pairs(members.items())
-    if plan.tree is not None:
-        data.oid, data.tree, data.proven = plan.tree.oid, plan.tree, True
+    tree = plan.tree
+    if tree is not None:
+        data.oid, data.proven = tree.oid, True
     else:
         data.oid = pointer.listing_oid(listing)
         oids = bytes.fromhex("".join([members.get(name, "0" * 32) for name in plan.walk.names]))
-        data.tree = folder.Tree(data.path, data.oid, plan.walk, oids, plan.began_ns)
+        tree = folder.Tree(data.path, data.oid, plan.walk, oids, plan.began_ns)
+    _complete(data, plan, tree, members)
+    plan.finished = dict(members), listing, data
+    return listing
+
+
+def _complete(data: Data, plan: FolderPlan, tree: folder.Tree, members: Mapping[str, str]) -> None:
+    """Note what a folder comes to, now that all its members are known."""
+    data.tree = tree
     rows = plan.walk.numbers[:: folder.NUMBERS]
     data.size = sum(
         size for name, size in zip(plan.walk.names, rows, strict=True) if name in members
     )
     data.nfiles = len(members)
     data.began_ns = plan.began_ns
-    plan.finished = dict(members), listing, data
-    return listing
 
 
 def note(entry: index.Entry, data: Data, item: Tracked | None) -> None:
