@@ -154,8 +154,7 @@ class _Restorer:
             small.clear()  # what is left of them is out of the ordinary
         rest = [at for at in places if at not in done]
         for at in rest:
-            if self._whole_of(at) is not None:
-                sizes[at] = self.sizes.of(items[at])  # not only what they have on average
+            sizes[at] = self.sizes.of(items[at])  # not only what was said
         self.crew.each(self.crew.one_by_one(fetch), in_turn(sizes, rest))
 
     def _whole_of(self, at: int) -> Whole | None:

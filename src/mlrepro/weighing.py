@@ -35,12 +35,12 @@ class Sizes:
     def of_all(
         self, items: Sequence[Restore], fresh: Mapping[str, tuple[int, int, int]]
     ) -> list[int]:
-        """The bytes of each item; of a folder of many small files as many as they have on average.
+        """The bytes of each item, as pointers say; in a folder of many small files, on average.
 
-        Those are looked at once more in any case, when they are opened. Raises StoreError where
-        there is too little space for all.
+        Small ones are looked at in any case, when they are opened. Raises StoreError where there
+        is too little space for all.
         """
-        sizes = [-1] * len(items)
+        sizes = [-1 if item.size is None else item.size for item in items]
         for first, end, total in fresh.values():
             if end - first >= _MANY and 0 < total <= (end - first) * SMALL >> 4:
                 sizes[first:end] = [total // (end - first)] * (end - first)

@@ -59,11 +59,14 @@ def examine(
     """
     found: dict[str, Data] = {}
     to_hash: list[str] = []
+    straight: set[str] = set()  # folders on the way to which there is no link
     for path in paths:
         data = found[path] = Data(path)
         absolute = project.absolute(path)
         try:
-            refuse_link(project, path)
+            if os.path.dirname(path) not in straight:
+                refuse_link(project, path)
+                straight.add(os.path.dirname(path))
             now = os.lstat(absolute)
         except (FileNotFoundError, NotADirectoryError):
             continue
