@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 
-from mlrepro import engine, remote, room, transfer
+from mlrepro import engine, remote, transfer
 from mlrepro.dataclass import TYPE_CHECKING
 from mlrepro.errors import StoreError
 from mlrepro.presence import Presence
@@ -136,6 +136,8 @@ def _download(
     lacking = [need for need in blobs if not target.cache.has(need.oid, need.size)]
     if not lacking:
         return errors
+    from mlrepro import room  # only where something comes from far away
+
     room.require(project, target, needs, lacking, options)
     wanted = [(need.oid, need.size) for need in lacking]
     try:

@@ -134,8 +134,11 @@ def in_turn(sizes: Sequence[int], places: Sequence[int]) -> list[list[int]]:
     """These places in ``sizes`` in the order of work, in groups for one thread each.
 
     The largest files come first, so that none is left over at the end. Tiny ones are one group:
-    their reading is so much Python that several threads only get into each other's way.
+    their reading is so much Python that several threads only get into each other's way. So little
+    that it is read before threads are loaded is one, too.
     """
+    if len(places) > 0 and sum(max(0, sizes[at]) for at in places) <= SMALL:
+        return [[*places]]
     tiny = [at for at in places if sizes[at] < _TINY]
     other = [at for at in places if sizes[at] >= _TINY]
     other.sort(key=lambda at: -sizes[at])

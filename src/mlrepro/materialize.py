@@ -13,7 +13,6 @@ from mlrepro import (
     index,
     placement,
     plainfile,
-    recovery,
     restoring,
     threeway,
     transfer,
@@ -234,7 +233,7 @@ def _carry_out(
         need = transfer.Need(one.dest[lead:], one.oid, one.size, pointers[one.dest])
         result.missing.append(need)
     result.kept += [dest[lead:] for dest in report.kept]
-    result.errors += recovery.told(target, report.recovered)
+    result.errors += _recovered(target, report.recovered)
     for dest, error in report.failed:
         error.path = dest[lead:]
         result.errors.append(error)
@@ -299,13 +298,22 @@ def _remove(
         project.root,
     )
     result.kept += [os.path.relpath(path, project.root) for path in done.kept]
-    result.errors += recovery.told(target, done.recovered)
+    result.errors += _recovered(target, done.recovered)
     for path, error in done.failed:
         error.path = os.path.relpath(path, project.root)
         result.errors.append(error)
     for folder_ in {os.path.dirname(path) for path in done.gone}:
         _drop_empty(folder_, base)
     return len(done.kept) + len(done.failed)
+
+
+def _recovered(target: Remote, found: Sequence[str]) -> list[MlreproError]:
+    """What is told of users' files that a run which was killed had left aside."""
+    if not found:
+        return []
+    from mlrepro import recovery
+
+    return recovery.told(target, found)
 
 
 def _drop_empty(path: str, base: str) -> None:
