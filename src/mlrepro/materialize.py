@@ -220,6 +220,7 @@ def _carry_out(
         every, places, staging(project), project.root, fresh=fresh,
         jobs=options.jobs, reporter=options.reporter,
     )  # fmt: skip
+    del every
     if report.unkept and target.store is not None:  # no links here, or another user's store
         copies = [(oid, None) for oid in report.unkept]
         try:

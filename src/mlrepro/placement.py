@@ -263,12 +263,13 @@ def _after_whole(project: Project, plan: Plan, got: Whole, whole: bool) -> None:
         walked = folder.walk(project.root, plan.item.path, stats=False)
     except OSError:
         return
-    names = [one.dest[lead:] for one in plan.bring]
-    if walked.names == names:
-        places: Sequence[int] = range(len(names))
+    same = len(walked) == len(plan.bring)
+    pairs = zip(walked.names, plan.bring, strict=False)
+    if same and all(one.dest[lead:] == name for name, one in pairs):
+        places: Sequence[int] = range(len(walked))
         walked.numbers = got.numbers
     else:  # a listing in another order, or something came to the folder since
-        where = {name: at for at, name in enumerate(names)}
+        where = {one.dest[lead:]: at for at, one in enumerate(plan.bring)}
         places = [where.get(name, -1) for name in walked.names]
         walked.numbers = folder.packed([])
         for at in places:
@@ -276,6 +277,9 @@ def _after_whole(project: Project, plan: Plan, got: Whole, whole: bool) -> None:
     none = "0" * 32  # not proven: it will be read once
     oids = [plan.bring[at].oid if at >= 0 and got.row(at)[1] else none for at in places]
     digits = bytes.fromhex("".join(oids))
+    del oids
+    plan.bring.clear()  # done with, and as much as all that is to be kept
+    plan.members.clear()
     oid = plan.item.oid if whole else ""
     folder.save(project.state_dir, folder.Tree(plan.item.path, oid, walked, digits, got.began_ns))
 
