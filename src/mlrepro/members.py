@@ -105,18 +105,18 @@ def _read(
     done: Members,
 ) -> dict[str, engine.Saved]:
     """Save these members; returns each by its name."""
-    path = done.data.path
-    absolute = {project.absolute(f"{path}/{name}"): name for name in names}
+    base = project.absolute(done.data.path)
+    paths = [f"{base}/{name}" for name in names]
     report = engine.save_files(
-        list(absolute), target.cache, store, jobs=options.jobs, reporter=options.reporter
+        paths, target.cache, store, jobs=options.jobs, reporter=options.reporter
     )
     fresh = [one.size for one in report.saved if one.stored_new]
     done.count += len(fresh)
     done.bytes += sum(fresh)
     for name, error in report.failed:
-        error.path = f"{path}/{absolute[name]}"
+        error.path = f"{done.data.path}/{name[len(base) + 1 :]}"
         raise error
-    return {absolute[one.path]: one for one in report.saved}
+    return dict(zip(names, report.saved, strict=True))  # in the order asked for
 
 
 def _marked(record: index.Record, target: Remote) -> bool:

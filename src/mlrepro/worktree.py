@@ -242,11 +242,11 @@ def note_read(plan: FolderPlan, read: Mapping[str, Saved | Hashed]) -> dict[str,
     One that a writer was at is not vouched for: it will be read again.
     """
     walk, count = plan.walk, folder.NUMBERS
-    # They are in order; only for many is it worth to note the place of each.
-    many = len(read) > len(walk.names) // 20
-    places = {name: at for at, name in enumerate(walk.names)} if many else {}
+    at = -1
     for name, done in read.items():
-        at = places[name] if many else bisect_left(walk.names, name)
+        at += 1  # both are in order, so it mostly is the next
+        if at >= len(walk.names) or walk.names[at] != name:
+            at = bisect_left(walk.names, name)
         row = stat_key(done.stat) if done.began_ns else (done.size, *(0,) * (count - 1))
         walk.numbers[at * count : (at + 1) * count] = folder.packed(list(row))
         if plan.known.get(name, done.oid) != done.oid:
