@@ -1,8 +1,8 @@
 """Kills a run of the engine at each of its system calls in turn, and looks what it left behind.
 
-A program of its own, run by test_endurance.py: ``killing.py FOLDER save|restore|two-steps STRIDE``.
-Prints how many moments were tried; exits with a traceback where anything was lost or is not mended
-by the next run.
+A program of its own, run by test_endurance.py: ``killing.py FOLDER WHAT STRIDE``, where WHAT is
+save, restore, two-steps or whole. Prints how many moments were tried; exits with a traceback where
+anything was lost or is not mended by the next run.
 """
 
 from __future__ import annotations
@@ -159,6 +159,36 @@ def restore_scene(root: Path, call: int) -> bool:
     return killed
 
 
+def whole_scene(root: Path, call: int) -> bool:
+    """A folder that is new, and takes its place as one."""
+    scene = Scene(root)
+    new = {f"set/{'inner/' if at % 2 else ''}{at}": b"%d" % at for at in range(12)}
+    scene.write(new)
+    save_files([str(scene.work / name) for name in new], scene.cache, scene.store, jobs=1)
+    shutil.rmtree(scene.work / "set")
+
+    def work() -> None:
+        here, work = scene.read(), str(scene.work)
+        items = [
+            Restore(oid_of(data), f"{work}/{name}", len(data))
+            for name, data in new.items()
+            if name not in here
+        ]
+        fresh = {} if here else {f"{work}/set": (0, len(items), 0)}
+        restore_files(
+            items, [scene.cache, scene.store], f"{work}/.dvc/staging", work, fresh=fresh, jobs=1
+        )
+
+    killed = killed_at(call, work)
+    assert scene.read() in ({}, new), scene.read().keys()
+    work()
+    assert scene.read() == new, scene.read().keys()
+    work()
+    assert scene.left() == [], scene.left()
+    scene.check_blobs()
+    return killed
+
+
 def _no_swap(*_: object, **__: object) -> bool:
     return False
 
@@ -167,7 +197,7 @@ def main() -> None:
     folder, what, stride = Path(sys.argv[1]), sys.argv[2], int(sys.argv[3])
     if what == "two-steps":
         placing.rename_exchange = _no_swap
-    scene = save_scene if what == "save" else restore_scene
+    scene = {"save": save_scene, "whole": whole_scene}.get(what, restore_scene)
     first = os.getpid() % stride  # other moments every time
     for tried, call in enumerate(itertools.count(first, stride)):
         root = folder / f"{what}-{call}"

@@ -59,7 +59,7 @@ def _files(root: Path, *contents: bytes) -> list[bytes]:
     return list(contents)
 
 
-@pytest.mark.parametrize("what", ["save", "restore", "two-steps"])
+@pytest.mark.parametrize("what", ["save", "restore", "two-steps", "whole"])
 def test_a_kill_at_any_moment(tmp_path: Path, what: str) -> None:
     done = subprocess.run(
         [sys.executable, str(HERE / "killing.py"), str(tmp_path), what, "32"],

@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given, settings, strategies as st
 
 from blobs import DAMAGES, Place, contents, damage, oid_of, put, quarantined
-from mlrepro import reading, restoring, settling, smallblobs, streaming
+from mlrepro import reading, settling, smallblobs, streaming, weighing
 from mlrepro.engine import save_files
 from mlrepro.errors import StoreError
 from mlrepro.restoring import Restore, RestoreReport, restore_files
@@ -101,8 +101,8 @@ def test_missing_everywhere(place: Place) -> None:
 
 
 def test_space_is_looked_at_before_the_work(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(restoring, "free_bytes", lambda _: LARGE - 1)
-    monkeypatch.setattr(restoring, "reflink", lambda *_: False)
+    monkeypatch.setattr(weighing, "free_bytes", lambda _: LARGE - 1)
+    monkeypatch.setattr(weighing, "reflink", lambda *_: False)
     item = place.item(os.urandom(LARGE))
     with pytest.raises(StoreError) as caught:
         place.restore(item)

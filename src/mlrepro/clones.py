@@ -63,7 +63,8 @@ def register(project: Project, store: Store) -> None:
     if not _is_id(own):
         own = os.urandom(16).hex()
         os.makedirs(os.path.dirname(own_file), exist_ok=True)
-        durable.write_atomic(own_file, f"{own}\n".encode())
+        # Not flushed: a clone that lost its name to a power cut leaves another one.
+        durable.write_atomic(own_file, f"{own}\n".encode(), durable=False)
     text = f"{_MARK}\n{os.uname().nodename}\n{project.common_dir}\n"
     durable.make_folders(folder(store), store.root)
     durable.write_atomic(os.path.join(folder(store), own), text.encode("utf-8", "surrogateescape"))

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import unicodedata
 
 from mlrepro.dataclass import TYPE_CHECKING
 from mlrepro.durable import discard
@@ -32,6 +31,8 @@ def clashes(paths: Iterable[str], folder: str) -> dict[str, str]:
     case, form = one_name(folder)
     if not case and not form:
         return {}
+    import unicodedata
+
     first: dict[str, str] = {}
     found: dict[str, str] = {}
     for name in names:
@@ -61,6 +62,8 @@ def refusal(found: dict[str, str], path: str) -> Refused | None:
 def _folded(name: str) -> str:
     if name.isascii():
         return name.lower()
+    import unicodedata  # a library of its own, for names that are not plain
+
     return unicodedata.normalize("NFC", unicodedata.normalize("NFC", name).casefold())
 
 
@@ -72,6 +75,8 @@ def one_name(folder: str) -> tuple[bool, bool]:
     name = f"{_PROBE}{os.getpid()}-{os.urandom(4).hex()}"
     path = os.path.join(folder, name)
     os.close(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600))
+    import unicodedata
+
     try:
         case = os.path.lexists(os.path.join(folder, name.lower()))
         form = os.path.lexists(os.path.join(folder, unicodedata.normalize("NFD", name)))

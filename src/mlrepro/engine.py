@@ -10,6 +10,7 @@ from mlrepro.dataclass import TYPE_CHECKING, dataclass, field
 from mlrepro.durable import discard, flush, free_bytes, hard_link
 from mlrepro.errors import MlreproError, StoreError
 from mlrepro.hashing import (
+    AT_ONCE,
     HashReport,
     hash_files,
     in_turn,
@@ -34,6 +35,8 @@ from mlrepro.streaming import SMALL, Sink, md5_of, nothing, read_whole, stream
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
+    from mlrepro.hashing import Stat
+
 __all__ = [
     "CopyReport", "HashReport", "SaveReport", "Saved",
     "copy_blobs", "hash_files", "is_right", "save_bytes", "save_files", "set_aside", "verify_blob",
@@ -54,7 +57,7 @@ class Saved:
     path: str
     oid: str
     size: int
-    stat: os.stat_result
+    stat: Stat
     began_ns: int
     stored_new: bool
     bytes_written: int
@@ -225,6 +228,10 @@ class _Saver:
 
     def run(self) -> None:
         """Save all: many small ones in several processes, the others in several threads."""
+        for start in range(0, len(self.paths), AT_ONCE):
+            self._save(range(start, min(start + AT_ONCE, len(self.paths))))
+
+    def _save(self, places: range) -> None:
         take = Take(self.paths, self.landing, itertools.count())
 
         def work(share: int, at: int) -> tuple[object, ...] | None:
@@ -237,19 +244,19 @@ class _Saver:
         def save(at: int) -> None:
             read = take(0, at) if at in quick else None
             if read is not None:
-                self._took(at, *read)
+                self._took(at, read[0], unpacked(packed(read[1])), *read[2:])
             else:
                 self.save(at)
 
-        quick = dict.fromkeys(small(self.sizes))
+        quick = dict.fromkeys(small(self.sizes, places))
         left = share_out(list(quick), self.crew.jobs, work, took)
-        rest = [at for at in range(len(self.paths)) if self.saved[at] is None]
+        rest = [at for at in places if self.saved[at] is None]
         if len(left) < len(quick):
             quick.clear()
         self.crew.each(self.crew.one_by_one(save), in_turn(self.sizes, rest))
 
     def _took(
-        self, at: int, oid: str, about: os.stat_result, began_ns: int, temps: tuple[str | None, ...]
+        self, at: int, oid: str, about: Stat, began_ns: int, temps: tuple[str | None, ...]
     ) -> None:
         """Add what was read, and written to temporary files, to the landing."""
         size, written = about.st_size, 0

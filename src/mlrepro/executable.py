@@ -5,15 +5,19 @@ from __future__ import annotations
 import os
 import stat
 
+from mlrepro.dataclass import TYPE_CHECKING
 from mlrepro.hashing import stat_key
 
+if TYPE_CHECKING:
+    from mlrepro.hashing import Stat
 
-def is_set(now: os.stat_result) -> bool:
+
+def is_set(now: Stat) -> bool:
     """Whether anyone may execute the file, which is what DVC's ``isexec`` means."""
     return bool(now.st_mode & 0o111)
 
 
-def give(path: str, expect: os.stat_result, wanted: bool) -> os.stat_result:
+def give(path: str, expect: Stat, wanted: bool) -> Stat:
     """Let whoever may read the file ``path`` execute it, or nobody; returns its new stat.
 
     A file that is not the one of ``expect`` any more is left alone, and ``expect`` returned.

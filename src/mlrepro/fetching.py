@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 
-from mlrepro import engine, remote, room, transfer
+from mlrepro import engine, remote, transfer
 from mlrepro.dataclass import TYPE_CHECKING
 from mlrepro.errors import StoreError
 from mlrepro.presence import Presence
@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from mlrepro.errors import MlreproError
+    from mlrepro.pointer import Members
     from mlrepro.project import Project
     from mlrepro.remote import Remote
     from mlrepro.result import Options
@@ -80,13 +81,12 @@ def fetch(
     remote.register(project, store)
     cache.create()
     cache.sweep()
-    blobs, lost = transfer.expand(needs, [cache, store])
+    found, lost = transfer.listings(needs, [cache, store])
     missing, to_copy = list(lost), []
     to_cache = to_cache or os.stat(store.root).st_dev != os.stat(cache.root).st_dev
-    here, there = Presence(cache, len(blobs)), Presence(store, len(blobs))
-    for need in blobs:
-        if here.has(need.oid, need.size):
-            continue
+    count = sum(1 if members is None else 1 + len(members) for _, members in found)
+    here, there = Presence(cache, count), Presence(store, count)
+    for need in _to_look_at(found, here, None if to_cache else there):
         place = _placed(there, store, need)
         if place == _NOWHERE:
             missing.append(need)
@@ -101,6 +101,20 @@ def fetch(
         missing += [need for need in to_copy if need.oid in bad]
         errors += [error for _, error in report.failed]
     return missing
+
+
+def _to_look_at(
+    found: Sequence[tuple[Need, Members | None]], here: Presence, there: Presence | None
+) -> list[Need]:
+    """What is not ``here``, nor among the members of folders that are in place ``there``."""
+    late: dict[str, Need] = {}
+    for need, members in found:
+        for relpath, oid in members.pairs() if members is not None else ():
+            if not (here.has(oid) or (there is not None and there.is_in_place(oid))):
+                late.setdefault(oid, transfer.member_need(need, relpath, oid))
+        if not here.has(need.oid, need.size):
+            late.setdefault(need.oid, need)
+    return list(late.values())
 
 
 def _placed(there: Presence, store: Store, need: Need) -> str:
@@ -122,6 +136,8 @@ def _download(
     lacking = [need for need in blobs if not target.cache.has(need.oid, need.size)]
     if not lacking:
         return errors
+    from mlrepro import room  # only where something comes from far away
+
     room.require(project, target, needs, lacking, options)
     wanted = [(need.oid, need.size) for need in lacking]
     try:

@@ -18,11 +18,13 @@ from mlrepro.streaming import SMALL, Moved, md5_of, read_whole, stream
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
-    from typing import TypeVar
+    from typing import TypeAlias, TypeVar
 
     Outcome = TypeVar("Outcome")
+    Stat: TypeAlias = "os.stat_result | Look"
 
 _READ = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
+AT_ONCE = 1 << 14  # files that are shared out together: more only take memory
 _TINY = 1 << 14  # bytes
 _TRIES = 5
 _PAUSE = 0.05  # seconds before the second try, doubled each time
@@ -35,6 +37,25 @@ _COARSE_NS = 2_100_000_000
 _WRITTEN_NS = 120_000_000_000
 
 
+class Look:
+    """What of a file's stat is needed, under the same names and in a third of its memory."""
+
+    __slots__ = ("st_ctime_ns", "st_dev", "st_ino", "st_mode", "st_mtime_ns", "st_size")
+
+    def __init__(
+        self, mode: int, size: int, mtime_ns: int, ctime_ns: int, inode: int, device: int
+    ) -> None:
+        self.st_mode = mode
+        self.st_size = size
+        self.st_mtime_ns = mtime_ns
+        self.st_ctime_ns = ctime_ns
+        self.st_ino = inode
+        self.st_dev = device
+
+
+_shared: dict[int, int] = {}  # modes and devices
+
+
 @dataclass(slots=True)
 class Hashed:
     """A file as it was read: ``stat`` from just before, ``began_ns`` (epoch) when hashing began,
@@ -44,7 +65,7 @@ class Hashed:
     path: str
     oid: str
     size: int
-    stat: os.stat_result
+    stat: Stat
     began_ns: int
 
     @property
@@ -98,9 +119,11 @@ def hash_files(
     every = sizes(paths)
     reporter.begin("hash", total(every))
     try:
-        share_out(small(every), crew.jobs, hash_small, take)
-        rest = [at for at in range(len(paths)) if found[at] is None]
-        crew.each(crew.one_by_one(hash_one), in_turn(every, rest))
+        for start in range(0, len(paths), AT_ONCE):
+            places = range(start, min(start + AT_ONCE, len(paths)))
+            share_out(small(every, places), crew.jobs, hash_small, take)
+            rest = [at for at in places if found[at] is None]
+            crew.each(crew.one_by_one(hash_one), in_turn(every, rest))
     finally:
         reporter.end()
     report.saved = [one for one in found if one is not None]
@@ -111,8 +134,11 @@ def in_turn(sizes: Sequence[int], places: Sequence[int]) -> list[list[int]]:
     """These places in ``sizes`` in the order of work, in groups for one thread each.
 
     The largest files come first, so that none is left over at the end. Tiny ones are one group:
-    their reading is so much Python that several threads only get into each other's way.
+    their reading is so much Python that several threads only get into each other's way. So little
+    that it is read before threads are loaded is one, too.
     """
+    if len(places) > 0 and sum(max(0, sizes[at]) for at in places) <= SMALL:
+        return [[*places]]
     tiny = [at for at in places if sizes[at] < _TINY]
     other = [at for at in places if sizes[at] >= _TINY]
     other.sort(key=lambda at: -sizes[at])
@@ -137,9 +163,9 @@ def total(sizes: Sequence[int]) -> int:
     return sum(size for size in sizes if size > 0)
 
 
-def small(sizes: Sequence[int]) -> list[int]:
-    """The positions of the plain files that are read whole into memory."""
-    return [at for at, size in enumerate(sizes) if 0 <= size <= SMALL]
+def small(sizes: Sequence[int], places: range) -> list[int]:
+    """Those of these positions at which a plain file is that is read whole into memory."""
+    return [at for at in places if 0 <= sizes[at] <= SMALL]
 
 
 def read_small(path: str) -> tuple[bytes, os.stat_result, int] | None:
@@ -170,18 +196,17 @@ def read_small(path: str) -> tuple[bytes, os.stat_result, int] | None:
 
 def packed(about: os.stat_result) -> tuple[int, ...]:
     """A stat as another process reports it: see ``unpacked``."""
-    ten: tuple[int, ...] = about[:10]  # type: ignore[assignment]  # whole seconds, as numbers
-    return (*ten, about.st_atime_ns, about.st_mtime_ns, about.st_ctime_ns)
+    return (about.st_mode, *stat_key(about))
 
 
-def unpacked(numbers: tuple[int, ...]) -> os.stat_result:
-    """The stat that was packed: its ten fields, and the times in nanoseconds."""
-    *ten, accessed, written, changed = numbers
-    times = {"st_atime_ns": accessed, "st_mtime_ns": written, "st_ctime_ns": changed}
-    return os.stat_result(ten, times)
+def unpacked(numbers: tuple[int, ...]) -> Look:
+    """What was packed; numbers that many files share are kept once."""
+    mode, size, mtime_ns, ctime_ns, inode, device = numbers
+    mode, device = _shared.setdefault(mode, mode), _shared.setdefault(device, device)
+    return Look(mode, size, mtime_ns, mtime_ns if ctime_ns == mtime_ns else ctime_ns, inode, device)
 
 
-def stat_key(about: os.stat_result) -> tuple[int, int, int, int, int]:
+def stat_key(about: Stat) -> tuple[int, int, int, int, int]:
     """What has to be the same for a file to count as unchanged."""
     return about.st_size, about.st_mtime_ns, about.st_ctime_ns, about.st_ino, about.st_dev
 

@@ -15,6 +15,8 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
+    from mlrepro.hashing import Stat
+
 MAGIC = b"mlrepro index 1\n"
 WIDTH = 12  # fields of one entry
 MOST_CLEARED = 1000
@@ -27,7 +29,7 @@ COARSE_NS = 2_000_000_000
 WHOLE_NS = 1_000_000_000
 
 
-def stat_key(stat: os.stat_result) -> str:
+def stat_key(stat: Stat) -> str:
     """What must be the same for a file to count as unchanged (DESIGN: invariant 9)."""
     return f"{stat.st_size} {stat.st_mtime_ns} {stat.st_ctime_ns} {stat.st_ino} {stat.st_dev}"
 
@@ -71,7 +73,7 @@ class Entry:
         self.seen = ""
         self.named = ""
 
-    def hashed(self, oid: str, size: int, stat: os.stat_result | None, began_ns: int) -> None:
+    def hashed(self, oid: str, size: int, stat: Stat | None, began_ns: int) -> None:
         """Note what the data was found to be."""
         self.stored = self.stored and self.oid == oid
         self.oid, self.size, self.began_ns = oid, size, began_ns

@@ -103,16 +103,42 @@ def _syncfs_counts(device: int) -> bool:
     try:
         if (int(release[0]), int(release[1])) < (5, 8) or not hasattr(_libc(), "syncfs"):
             return False
+    except (ValueError, IndexError):
+        return False
+    kind = _kind_of(device)
+    # A btrfs subvolume or an overlay has a device number of its own: that has no kind, and counts.
+    return kind is not None and not kind.startswith(("fuse", "9p", "virtiofs"))
+
+
+def dates_by_our_clock(device: int) -> bool:
+    """Whether this kernel dates writes on the device, to the nanosecond; False where not known.
+
+    Not so a server, or a program behind FUSE, that does it for us.
+    """
+    return (_kind_of(device) or "") in _DATED_HERE
+
+
+_DATED_HERE = frozenset({"btrfs", "ext4", "f2fs", "tmpfs", "xfs"})
+_kinds: dict[int, str | None] = {}
+
+
+def _kind_of(device: int) -> str | None:
+    """The kind of file system on a device; "" where no mount has it, None where none is told."""
+    if device not in _kinds:
+        _kinds[device] = _read_kind(f"{os.major(device)}:{os.minor(device)}".encode())
+    return _kinds[device]
+
+
+def _read_kind(number: bytes) -> str | None:
+    try:
         with open("/proc/self/mountinfo", "rb") as file:  # proc(5)
             lines = file.read().splitlines()
-    except (OSError, ValueError, IndexError):
-        return False
-    number = f"{os.major(device)}:{os.minor(device)}".encode()
+    except OSError:
+        return None
     for line in lines:
         if line.split(b" ", 3)[2] == number:
-            kind = line.partition(b" - ")[2].split(b" ", 1)[0]
-            return not kind.startswith((b"fuse", b"9p", b"virtiofs"))
-    return True  # a btrfs subvolume or an overlay has a device number of its own
+            return line.partition(b" - ")[2].split(b" ", 1)[0].decode("ascii", "replace")
+    return ""
 
 
 def begin_writeback(fd: int, offset: int, count: int) -> None:

@@ -11,6 +11,7 @@ from mlrepro.errors import MlreproError
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
+    from mlrepro.hashing import Stat
     from mlrepro.materialize import Brought
     from mlrepro.project import Project
     from mlrepro.remote import Remote
@@ -85,7 +86,7 @@ def _save(
 def _remove(
     project: Project,
     target: Remote,
-    wanted: Mapping[str, os.stat_result | tuple[int, ...] | None],
+    wanted: Mapping[str, Stat | tuple[int, ...] | None],
     result: Brought,
 ) -> bool:
     """Remove these files (absolute path → as it has to be); says whether all of them are gone."""
@@ -112,13 +113,13 @@ def _take_folder(
     project: Project, target: Remote, entry: index.Entry, data: Data, result: Brought
 ) -> None:
     base = project.absolute(entry.path)
-    stats = placement.stats_of(data)
+    stats = placement.Stats(data)
     members = data.tree.members() if data.tree is not None else {}
     places = [place.list_oids() for place in (target.cache, target.store) if place is not None]
     saved = {
         name
         for name, oid in members.items()
-        if any(place.get(oid) == stats[name][0] for place in places)
+        if any(place.get(oid) == stats.size(name) for place in places)
     }
     result.kept += [f"{entry.path}/{name}" for name in members if name not in saved]
     _remove(project, target, {os.path.join(base, name): stats.get(name) for name in saved}, result)

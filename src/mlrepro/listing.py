@@ -55,6 +55,12 @@ class Members:
         for at, name in enumerate(self._names):
             yield Member(name, oids[at * 16 : at * 16 + 16].hex())
 
+    def pairs(self) -> Iterator[tuple[str, str]]:
+        """The path and the oid of each, for which no Member has to be made."""
+        digits = self._oids.hex()
+        oids = (digits[at : at + 32] for at in range(0, len(digits), 32))
+        return zip(self._names, oids, strict=True)
+
     def __eq__(self, other: object) -> bool:
         return list(self) == list(other) if isinstance(other, (Members, list)) else NotImplemented
 

@@ -13,16 +13,20 @@ if TYPE_CHECKING:
     from mlrepro.project import Project
 
 
-def set_local(project: Project, name: str, values: Mapping[str, str | None]) -> None:
+def set_local(
+    project: Project, name: str, values: Mapping[str, str | None], *, is_found: bool = False
+) -> None:
     """Write settings of a remote into ``.dvc/config.local``, which git never sees (mode 0600).
 
-    What is None is taken out.
+    What is None is taken out. ``is_found``: they were found out, and can be again after a power
+    cut, so that a file with nothing else in it is not flushed.
     """
     path = os.path.join(project.dvc_dir, "config.local")
     before = dvcconfig.text_of("local", path, ".dvc/config.local")
     after = dvcconfig.set_values(before, dvcconfig.remote_section(name), values)
     if after != before:
-        durable.write_atomic(path, after.encode(), mode=0o600)
+        lasting = bool(before) or not is_found
+        durable.write_atomic(path, after.encode(), mode=0o600, durable=lasting)
 
 
 def note(project: Project, tracked: str, place: str) -> None:

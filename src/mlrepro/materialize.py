@@ -13,7 +13,6 @@ from mlrepro import (
     index,
     placement,
     plainfile,
-    recovery,
     restoring,
     threeway,
     transfer,
@@ -77,6 +76,7 @@ def bring(
     wanted: list[Tracked] = []
     for item in items:
         data = found[item.path]
+        data.plan = None  # what only a commit goes on from, and takes much memory
         entry = record.entry(item.path, item.pointer)
         if data.error is not None:
             result.errors.append(data.error)
@@ -200,7 +200,13 @@ def _carry_out(
     result: Brought,
     changed: list[index.Entry],
 ) -> None:
-    every = [one for plan in plans for one in plan.bring]
+    every: list[restoring.Restore] = []
+    fresh: dict[str, tuple[int, int, int]] = {}
+    for plan in plans:
+        item, end = plan.item, len(every) + len(plan.bring)
+        if item.out.is_dir and plan.data.is_missing and plan.bring:
+            fresh[project.absolute(item.path)] = (len(every), end, item.out.size or 0)
+        every += plan.bring
     lead = len(project.root.rstrip("/")) + 1  # a path's name is what follows
     if options.dry_run:
         result.restored += [plan.item.path for plan in plans if plan.bring or plan.remove]
@@ -211,21 +217,24 @@ def _carry_out(
     }
     places = [target.cache] + ([target.store] if target.store is not None else [])
     report = restoring.restore_files(
-        every, places, staging(project), project.root,
+        every, places, staging(project), project.root, fresh=fresh,
         jobs=options.jobs, reporter=options.reporter,
     )  # fmt: skip
+    del every
     if report.unkept and target.store is not None:  # no links here, or another user's store
         copies = [(oid, None) for oid in report.unkept]
         try:
             engine.copy_blobs(copies, target.store, target.cache, jobs=options.jobs)
         except StoreError:
             pass  # the data is in place: a cache that is full can do without
-    pointers = {one.dest: plan.item.pointer for plan in plans for one in plan.bring}
+    pointers = {}
+    if report.missing:
+        pointers = {one.dest: plan.item.pointer for plan in plans for one in plan.bring}
     for one in report.missing:
         need = transfer.Need(one.dest[lead:], one.oid, one.size, pointers[one.dest])
         result.missing.append(need)
     result.kept += [dest[lead:] for dest in report.kept]
-    result.errors += recovery.told(target, report.recovered)
+    result.errors += _recovered(target, report.recovered)
     for dest, error in report.failed:
         error.path = dest[lead:]
         result.errors.append(error)
@@ -234,11 +243,15 @@ def _carry_out(
         first = set(in_the_way[id(plan)])
         rest = [name for name, _ in plan.remove if name not in first]
         stays = stayed[id(plan)] + _remove(project, target, plan, rest, result)
-        if any(one.dest in done for one in plan.bring) or plan.remove:
+        got = report.wholes.get(project.absolute(plan.item.path))
+        if got or plan.remove or any(one.dest in done for one in plan.bring):
             result.restored.append(plan.item.path)
         whole = not (plan.kept or plan.in_part or stays)
-        whole = whole and all(one.dest in done for one in plan.bring)
-        changed.append(placement.after(project, plan, done, whole))
+        if got is None:
+            whole = whole and all(one.dest in done for one in plan.bring)
+        else:
+            whole = whole and got.count == len(plan.bring)
+        changed.append(placement.after(project, plan, done, whole, got))
 
 
 def staging(project: Project) -> str:
@@ -279,20 +292,29 @@ def _remove(
     """
     if not names:
         return 0
-    base, stats = project.absolute(plan.item.path), placement.stats_of(plan.data)
+    base, stats = project.absolute(plan.item.path), placement.Stats(plan.data)
     done = restoring.remove_files(
         [(os.path.join(base, name), stats.get(name)) for name in names],
         staging(project),
         project.root,
     )
     result.kept += [os.path.relpath(path, project.root) for path in done.kept]
-    result.errors += recovery.told(target, done.recovered)
+    result.errors += _recovered(target, done.recovered)
     for path, error in done.failed:
         error.path = os.path.relpath(path, project.root)
         result.errors.append(error)
     for folder_ in {os.path.dirname(path) for path in done.gone}:
         _drop_empty(folder_, base)
     return len(done.kept) + len(done.failed)
+
+
+def _recovered(target: Remote, found: Sequence[str]) -> list[MlreproError]:
+    """What is told of users' files that a run which was killed had left aside."""
+    if not found:
+        return []
+    from mlrepro import recovery
+
+    return recovery.told(target, found)
 
 
 def _drop_empty(path: str, base: str) -> None:

@@ -139,23 +139,22 @@ def _read(
     """Save these members, and what ``close`` makes of them. ``listed``: how large each was seen to
     be.
     """
-    path = done.data.path
-    absolute = {project.absolute(f"{path}/{name}"): name for name in names}
+    base = project.absolute(done.data.path)
 
     def closing(report: engine.SaveReport) -> tuple[bytes, str] | None:
         if report.failed:
             return None  # what was read is stored all the same
-        return close({absolute[one.path]: one for one in report.saved})
+        return close(dict(zip(names, report.saved, strict=True)))  # in the order asked for
 
     report = engine.save_files(
-        list(absolute), target.cache, store, jobs=options.jobs, reporter=options.reporter,
-        bytes_known=[listed[name] for name in names], closing=closing,
+        [f"{base}/{name}" for name in names], target.cache, store, jobs=options.jobs,
+        reporter=options.reporter, bytes_known=[listed[name] for name in names], closing=closing,
     )  # fmt: skip
     fresh = [one.size for one in report.saved if one.stored_new]
     done.count += len(fresh)
     done.bytes += sum(fresh)
     for name, error in report.failed:
-        error.path = f"{path}/{absolute[name]}"
+        error.path = f"{done.data.path}/{name[len(base) + 1 :]}"
         raise error
 
 

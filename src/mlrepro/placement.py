@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from bisect import bisect_left
 
 from mlrepro import collisions, executable, folder, index, legacy, transfer
 from mlrepro.dataclass import TYPE_CHECKING, dataclass, field
@@ -11,8 +12,9 @@ from mlrepro.restoring import Restore
 from mlrepro.safepath import quoted
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Sequence
 
+    from mlrepro.assembling import Whole
     from mlrepro.outputs import Tracked
     from mlrepro.project import Project
     from mlrepro.remote import Remote
@@ -104,13 +106,16 @@ def plan_folder(project: Project, target: Remote, plan: Plan, lost: set[str], fo
             code="kind-changed",
         )
     was, now = _members(project, target, plan)
-    stats = stats_of(data)
+    if data.is_missing and not plan.only:
+        plan.bring = _all_new(project, plan, lost)
+        return
+    stats = Stats(data)
     for name, oid in plan.members.items():
         here = now.get(name, "")
         if here == oid or oid in lost or not plan.concerns(name):
             continue
         path = project.absolute(f"{item.path}/{name}")
-        size = stats[name][0] if name in stats else None
+        size = stats.size(name)
         if _saved_since(plan, here, oid) and is_saved(target, oid, size):
             was[name] = here = oid
         if here and here != was.get(name) and (was or not is_saved(target, here, size)):
@@ -121,10 +126,23 @@ def plan_folder(project: Project, target: Remote, plan: Plan, lost: set[str], fo
         elif here and not is_saved(target, here, size):
             plan.save.append(path)
         plan.bring.append(Restore(oid, path, None, False, stats.get(name), item.out.legacy))
+    _plan_removals(project, target, plan, was, now, force)
+
+
+def _plan_removals(
+    project: Project,
+    target: Remote,
+    plan: Plan,
+    was: dict[str, str],
+    now: dict[str, str],
+    force: bool,
+) -> None:
+    """Decide what becomes of the members that the folder is to have no longer."""
+    item, stats = plan.item, Stats(plan.data)
     for name, here in now.items():
         if name in plan.members or not plan.concerns(name):
             continue
-        size = stats[name][0] if name in stats else None
+        size = stats.size(name)
         saved = here == was.get(name) and is_saved(target, here, size)
         if not saved and not force:
             plan.kept.append(f"{item.path}/{name}")
@@ -132,6 +150,16 @@ def plan_folder(project: Project, target: Remote, plan: Plan, lost: set[str], fo
         plan.remove.append((name, here))
         if not saved:
             plan.save.append(project.absolute(f"{item.path}/{name}"))
+
+
+def _all_new(project: Project, plan: Plan, lost: set[str]) -> list[Restore]:
+    """All members of a folder of which nothing is there to be compared, or kept."""
+    base, legacy_ = project.absolute(plan.item.path), plan.item.out.legacy
+    return [
+        Restore(oid, f"{base}/{name}", None, False, None, legacy_)
+        for name, oid in plan.members.items()
+        if oid not in lost
+    ]
 
 
 def _members(project: Project, target: Remote, plan: Plan) -> tuple[dict[str, str], dict[str, str]]:
@@ -162,15 +190,28 @@ def _members(project: Project, target: Remote, plan: Plan) -> tuple[dict[str, st
 
 def _listed(oid: str, places: Sequence[Store]) -> dict[str, str]:
     """What a folder's listing names, relative path → hash; empty where none is at hand."""
-    return {member.relpath: member.oid for member in transfer.listing_of(oid, places) or ()}
+    members = transfer.listing_of(oid, places)
+    return dict(members.pairs()) if members is not None else {}
 
 
-def after(project: Project, plan: Plan, done: dict[str, Restored], whole: bool) -> index.Entry:
-    """The record of a path after it was brought: nothing of it needs to be hashed again."""
+def after(
+    project: Project,
+    plan: Plan,
+    done: dict[str, Restored],
+    whole: bool,
+    got: Whole | None = None,
+) -> index.Entry:
+    """The record of a path after it was brought: nothing of it needs to be hashed again.
+
+    ``whole``: all of it was; ``got``: a folder that took its place as one.
+    """
     entry, item = plan.entry, plan.item
     entry.seen, entry.named = item.seen, item.oid
     if item.out.is_dir:
-        _after_folder(project, plan, done, whole)
+        if got is not None:
+            _after_whole(project, plan, got, whole)
+        else:
+            _after_folder(project, plan, done, whole)
         entry.hashed(item.oid if whole else "", item.out.size or 0, None, index.now_ns())
     elif plan.bring and plan.bring[0].dest in done:
         one = done[plan.bring[0].dest]
@@ -193,23 +234,21 @@ def _after_folder(project: Project, plan: Plan, done: dict[str, Restored], whole
     except OSError:
         return
     before = tree.unchanged(walked) if tree is not None else {}
+    if tree is None:
+        walked.numbers = folder.packed([0]) * (NUMBERS * len(walked))
     oids: list[str] = []
-    numbers: list[int] = []
+    numbers, nothing = walked.numbers, folder.packed([0]) * NUMBERS
     began = max([one.began_ns for one in done.values()], default=0)
     for at, name in enumerate(walked.names):
-        one = done.get(lead + name)
-        row: Iterable[int] = ()
-        if one is not None:
-            row = numbers_of(one.stat) if one.stat is not None and one.began_ns else ()
-            if tree is not None and row != tuple(walked.numbers[at * NUMBERS : (at + 1) * NUMBERS]):
-                row = ()
-            oid = plan.members.get(name, "") if row else ""
-        else:
-            oid = before.get(name, "")
-            row = walked.numbers[at * NUMBERS : (at + 1) * NUMBERS] if oid else ()
+        span, one = slice(at * NUMBERS, (at + 1) * NUMBERS), done.get(lead + name)
+        oid = before.get(name, "") if one is None else ""
+        if one is not None and one.stat is not None and one.began_ns:
+            row = folder.packed([*numbers_of(one.stat)])
+            if tree is None or row == numbers[span]:
+                oid, numbers[span] = plan.members.get(name, ""), row
+        if not oid:
+            numbers[span] = nothing  # not proven: it will be read once
         oids.append(oid or "0" * 32)
-        numbers += row if oid else (0,) * NUMBERS  # not proven: it will be read once
-    walked.numbers = folder.packed(numbers)
     proven = folder.Tree(
         plan.item.path, plan.item.oid if whole else "", walked, bytes.fromhex("".join(oids)),
         max(began, plan.data.began_ns),
@@ -217,13 +256,54 @@ def _after_folder(project: Project, plan: Plan, done: dict[str, Restored], whole
     folder.save(project.state_dir, proven)
 
 
-def stats_of(data: Data) -> dict[str, tuple[int, int, int, int, int]]:
-    """The five numbers by which each member of a folder is known."""
-    if data.tree is None:
-        return {}
-    numbers = data.tree.numbers
-    rows = zip(*[iter(numbers)] * NUMBERS, strict=True)
-    return dict(zip(data.tree.names, rows, strict=True))
+def _after_whole(project: Project, plan: Plan, got: Whole, whole: bool) -> None:
+    """Keep what is known of a folder that took its place as one: its files as they were staged."""
+    lead = len(project.absolute(plan.item.path)) + 1
+    try:
+        walked = folder.walk(project.root, plan.item.path, stats=False)
+    except OSError:
+        return
+    same = len(walked) == len(plan.bring)
+    pairs = zip(walked.names, plan.bring, strict=False)
+    if same and all(one.dest[lead:] == name for name, one in pairs):
+        places: Sequence[int] = range(len(walked))
+        walked.numbers = got.numbers
+    else:  # a listing in another order, or something came to the folder since
+        where = {one.dest[lead:]: at for at, one in enumerate(plan.bring)}
+        places = [where.get(name, -1) for name in walked.names]
+        walked.numbers = folder.packed([])
+        for at in places:
+            walked.numbers += folder.packed([*got.row(at)])
+    none = "0" * 32  # not proven: it will be read once
+    oids = [plan.bring[at].oid if at >= 0 and got.row(at)[1] else none for at in places]
+    digits = bytes.fromhex("".join(oids))
+    del oids
+    plan.bring.clear()  # done with, and as much as all that is to be kept
+    plan.members.clear()
+    oid = plan.item.oid if whole else ""
+    folder.save(project.state_dir, folder.Tree(plan.item.path, oid, walked, digits, got.began_ns))
+
+
+class Stats:
+    """The five numbers by which each member of a folder is known, looked up when asked for."""
+
+    __slots__ = ("_names", "_numbers")
+
+    def __init__(self, data: Data) -> None:
+        self._names = data.tree.names if data.tree is not None else []
+        self._numbers = data.tree.numbers if data.tree is not None else None
+
+    def get(self, name: str) -> tuple[int, ...] | None:
+        """The numbers of this member, None where there is no such."""
+        at = bisect_left(self._names, name)
+        if self._numbers is None or at == len(self._names) or self._names[at] != name:
+            return None
+        return tuple(self._numbers[at * NUMBERS : (at + 1) * NUMBERS])
+
+    def size(self, name: str) -> int | None:
+        """The bytes of this member."""
+        found = self.get(name)
+        return found[0] if found is not None else None
 
 
 def numbers_of(stat: os.stat_result) -> tuple[int, int, int, int, int]:

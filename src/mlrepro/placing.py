@@ -10,13 +10,15 @@ from mlrepro.anchor import Anchor
 from mlrepro.dataclass import dataclass, field
 from mlrepro.durable import discard, sync_dirs, take_name
 from mlrepro.errors import MlreproError, PathError, StoreError
-from mlrepro.hashing import stat_key
+from mlrepro.hashing import Look, stat_key
 from mlrepro.kernel import has_writer, rename_exchange
 from mlrepro.staging import Staging
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterable
+
+    from mlrepro.hashing import Stat
 
 # size, mtime_ns, ctime_ns, inode, device: as hashing.stat_key gives it
 Key = tuple[int, int, int, int, int]
@@ -36,9 +38,9 @@ class Removed:
     failed: list[tuple[str, MlreproError]] = field(default_factory=list)
 
 
-def key_of(expect: os.stat_result | tuple[int, ...]) -> Key:
+def key_of(expect: Stat | tuple[int, ...]) -> Key:
     """The five numbers a file is known by, from its stat or from a record of them."""
-    if isinstance(expect, os.stat_result):
+    if isinstance(expect, (os.stat_result, Look)):
         return stat_key(expect)
     size, mtime_ns, ctime_ns, inode, device = expect
     # A record may keep inode and device as signed numbers of 64 bits.
@@ -122,7 +124,7 @@ def _take_away(beside: str, folder: int, name: str, expect: Key, staging: Stagin
 
 
 def remove_files(
-    wanted: Iterable[tuple[str, os.stat_result | tuple[int, ...] | None]],
+    wanted: Iterable[tuple[str, Stat | tuple[int, ...] | None]],
     staging: str,
     root: str,
 ) -> Removed:
@@ -159,7 +161,7 @@ def remove_files(
 
 def _remove(
     dest: str,
-    expect: os.stat_result | tuple[int, ...] | None,
+    expect: Stat | tuple[int, ...] | None,
     anchor: Anchor,
     room: Staging,
     folders: dict[int, set[str]],

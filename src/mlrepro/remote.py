@@ -297,7 +297,7 @@ def located(project: Project, environ: Mapping[str, str], *, write: bool = True)
     tracked = written_url(project, "config", remote.name)
     if write and _is_relative(tracked) and os.path.isdir(remote.url):
         if written_url(project, "config.local", remote.name) != remote.url:
-            localconfig.set_local(project, remote.name, {"url": remote.url})
+            localconfig.set_local(project, remote.name, {"url": remote.url}, is_found=True)
         localconfig.note(project, tracked, remote.url)
     return remote
 

@@ -5,13 +5,15 @@ from __future__ import annotations
 import itertools
 import os
 from _thread import allocate_lock
+from bisect import bisect_right
 
 from mlrepro.anchor import Anchor
+from mlrepro.assembling import Whole, can_be_whole
 from mlrepro.dataclass import TYPE_CHECKING
-from mlrepro.durable import discard, flush, free_bytes
-from mlrepro.errors import MlreproError, StoreError
-from mlrepro.hashing import in_turn, stat_key
-from mlrepro.kernel import reflink
+from mlrepro.durable import discard, flush
+from mlrepro.errors import MlreproError
+from mlrepro.filling import Filler
+from mlrepro.hashing import AT_ONCE, in_turn, stat_key
 from mlrepro.parallel import Crew
 from mlrepro.placing import (
     disk_error,
@@ -19,10 +21,8 @@ from mlrepro.placing import (
     place_error,
     remove_files,
 )
-from mlrepro.reading import Blob, open_blobs, set_aside
 from mlrepro.result import Reporter
 from mlrepro.settling import (
-    BATCH_BYTES,
     FLUSH_AT_ONCE,
     Batch,
     Restore,
@@ -31,18 +31,19 @@ from mlrepro.settling import (
     Staged,
 )
 from mlrepro.shares import share_out
-from mlrepro.smallblobs import Stage, keep
+from mlrepro.smallblobs import Stage
 from mlrepro.staging import Staging, sweep
 from mlrepro.store import Store
 from mlrepro.streaming import SMALL
+from mlrepro.weighing import Sizes
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
 __all__ = ["Restore", "RestoreReport", "Restored", "remove_files", "restore_files"]
 
-# What was staged: the file, size, mtime (ns), inode, device, whether the cache is without it.
-Found = tuple[str, int, int, int, int, bool]
+# What was staged: the file; size, mtime and ctime (ns), inode, device; whether the cache lacks it.
+Found = tuple[str, tuple[int, int, int, int, int], bool]
 
 
 def restore_files(
@@ -51,6 +52,7 @@ def restore_files(
     staging: str,
     root: str,
     *,
+    fresh: Mapping[str, tuple[int, int, int]] | None = None,
     jobs: int = 0,
     reporter: Reporter | None = None,
 ) -> RestoreReport:
@@ -60,6 +62,9 @@ def restore_files(
     A file is replaced only by verified, flushed content and only if it is still as expected; its
     permission bits stay. Nothing outside ``root`` is reached, no symlink below it followed.
     ``staging``: a folder for temporary files, best on the same file system, made where missing.
+    ``fresh``: folders that are not there, and of which all that comes are the items between two
+    places in ``items``; and how many bytes that is said to be, or 0. Each takes its place as one
+    where that can be (see ``wholes``).
     Raises StoreError: ``disk-full`` (before long work, where that can be told), ``disk-failed``.
     """
     if not items:
@@ -71,7 +76,7 @@ def restore_files(
             restorer = _Restorer(sources, room, anchor, Crew(jobs), reporter)
             reporter.begin("restore", sum(item.size or 0 for item in items))
             try:
-                restorer.run(items)
+                restorer.run(items, fresh or {})
             finally:
                 reporter.end()
     except OSError as error:
@@ -100,39 +105,78 @@ class _Restorer:
         self._device = os.stat(room.folder).st_dev
         self.batch = Batch(anchor, room, self.report)
         self._guard = allocate_lock()
-        self._last = 0
+        self.sizes = Sizes(sources, room, anchor.root)
+        self.filler = Filler(sources, room.base, crew, reporter, self.report)
+        self._wholes: list[Whole] = []
+        self._starts: list[int] = []  # the first place of each
 
-    def run(self, items: Sequence[Restore]) -> None:
+    def run(self, items: Sequence[Restore], fresh: Mapping[str, tuple[int, int, int]]) -> None:
         """Restore all: copied in several threads, put in place by one at a time."""
-        sizes = [self._size(item) for item in items]
-        self._check_space(items, sizes)
+        sizes = self.sizes.of_all(items, fresh)
+        for base, (first, end, _) in sorted(fresh.items(), key=lambda one: one[1]):
+            if can_be_whole(base, self.room, sizes[first:end]):
+                dests = [item.dest for item in items[first:end]]
+                self._wholes.append(Whole(base, self.room, first, dests))
+                self._starts.append(first)
+        for start in range(0, len(items), AT_ONCE):
+            self._stage(items, sizes, range(start, min(start + AT_ONCE, len(items))))
+        for whole in self._wholes:
+            self._finish(whole, items)
+        self.place()
+        self.batch.settle()
+
+    def _stage(self, items: Sequence[Restore], sizes: list[int], places: range) -> None:
+        """Stage the items of these places: small ones by several processes, others by threads."""
         stage = Stage([*self.sources], self.room, itertools.count())
 
         def fetch_small(share: int, at: int) -> Found | None:
             item = items[at]
             if item.expect is not None and not _is_expected(item):
                 return None
-            return stage(share, item.oid, item.size, item.isexec)
+            whole = self._whole_of(at)
+            temp = whole.path(item.dest) if whole is not None else ""
+            return stage(share, item.oid, item.size, item.isexec, temp)
 
         def take(at: int, staged: Found) -> None:
-            self._take(items[at], staged)
+            self._take(items[at], at, staged)
 
         def fetch(at: int) -> None:
             staged = fetch_small(0, at) if at in small else None
             if staged is not None:
-                self._take(items[at], staged)
+                self._take(items[at], at, staged)
             else:
-                self.fetch(items[at], beside=False)
+                self.fetch(items[at], beside=False, at=at)
 
-        small = dict.fromkeys(self._small(items, sizes))
+        small = dict.fromkeys(self._small(items, sizes, places))
         left = share_out(list(small), self.crew.jobs, fetch_small, take)
         done = small.keys() - left
         if done:
             small.clear()  # what is left of them is out of the ordinary
-        rest = [at for at in range(len(items)) if at not in done]
+        rest = [at for at in places if at not in done]
+        for at in rest:
+            sizes[at] = self.sizes.of(items[at])  # not only what was said
         self.crew.each(self.crew.one_by_one(fetch), in_turn(sizes, rest))
-        self.place()
-        self.batch.settle()
+
+    def _whole_of(self, at: int) -> Whole | None:
+        """The folder put together that the item of this place belongs to, if any."""
+        where = bisect_right(self._starts, at) - 1
+        if where < 0:
+            return None
+        whole = self._wholes[where]
+        return whole if at < whole.end else None
+
+    def _finish(self, whole: Whole, items: Sequence[Restore]) -> None:
+        """Give a folder its place; where that cannot be, its files are put there one by one."""
+        if not whole.count:
+            return
+        whole.flush(items)
+        if whole.place(self.anchor):
+            self.report.wholes[whole.base] = whole
+            return
+        for at, row in whole.staged():
+            size, mtime_ns, _, inode, device = row
+            temp = whole.path(items[at].dest)
+            self._add(Staged(items[at], temp, size, mtime_ns, inode, device, False))
 
     def place(self) -> None:
         """Put what is staged in its place; what goes behind a mount is staged there, and placed."""
@@ -146,12 +190,16 @@ class _Restorer:
         if self.batch.add(staged):
             self.place()
 
-    def _small(self, items: Sequence[Restore], sizes: list[int]) -> list[int]:
-        """The positions of the items that nothing is said of that would take more than a copy."""
+    def _small(self, items: Sequence[Restore], sizes: list[int], places: range) -> list[int]:
+        """Those of these places of which nothing is said that would take more than a copy."""
         devices: dict[str, bool] = {}
         found = []
-        for at, item in enumerate(items):
+        for at in places:
+            item = items[at]
             if item.legacy or sizes[at] > SMALL:
+                continue
+            if self._whole_of(at) is not None:
+                found.append(at)
                 continue
             folder = os.path.dirname(item.dest)
             if folder not in devices:
@@ -160,62 +208,33 @@ class _Restorer:
                 found.append(at)
         return found
 
-    def _take(self, item: Restore, staged: Found) -> None:
-        """Add a file that was staged to the batch."""
-        temp, size, mtime_ns, inode, device, unkept = staged
+    def _take(self, item: Restore, at: int, staged: Found) -> None:
+        """Add a file that was staged to its folder, or to the batch."""
+        temp, numbers, unkept = staged
         if unkept:
             self.report.unkept.append(item.oid)
-        self.reporter.advance(size)
+        self.reporter.advance(numbers[0])
+        whole = self._whole_of(at)
+        if whole is not None:
+            whole.note(at, numbers)
+            return
+        size, mtime_ns, _, inode, device = numbers
         self._add(Staged(item, temp, size, mtime_ns, inode, device, False))
 
-    def _size(self, item: Restore) -> int:
-        size: int
-        for at in dict.fromkeys((self._last, *range(len(self.sources)))):
-            found = self.sources[at].find(item.oid)
-            if found is not None:
-                self._last, size = at, found[1].st_size  # the next one is likely there, too
-                return size
-        return 0
-
-    def _check_space(self, items: Sequence[Restore], sizes: list[int]) -> None:
-        free, total = free_bytes(self.room.folder), sum(sizes)
-        old = sum(key_of(item.expect)[0] for item in items if item.expect is not None)
-        needed = min(total, max(total - old, 0) + min(total, BATCH_BYTES))
-        if needed <= free or self._shares_blocks(items[sizes.index(max(sizes))].oid):
-            return
-        raise StoreError(
-            f"{needed} bytes are needed at {self.anchor.root}, {free} are free.",
-            "Free some space, then run this again",
-            code="disk-full",
-            path=self.anchor.root,
-        )
-
-    def _shares_blocks(self, oid: str) -> bool:
-        """Whether the copy of a blob takes no space here, by trying."""
-        temp = self.room.new()
-        fd = os.open(temp, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC)
-        try:
-            for store in self.sources[:1]:
-                for blob in open_blobs(store, oid, []):
-                    return reflink(blob.fd, fd)
-            return False
-        finally:
-            os.close(fd)
-            discard(temp)
-
-    def fetch(self, item: Restore, beside: bool) -> None:
+    def fetch(self, item: Restore, beside: bool, at: int = -1) -> None:
         """Stage one file, from the first source whose bytes are right."""
         if not _is_expected(item):
             self.report.kept.append(item.dest)
             return
-        beside = beside or self._device_of(item.dest) != self._device
+        whole = self._whole_of(at)
+        beside = beside or (whole is None and self._device_of(item.dest) != self._device)
         try:
-            temp, fd = self._create(item, beside)
+            temp, fd = self._create(item, beside, whole)
         except MlreproError as error:
             self.report.failed.append((item.dest, error))
             return
         try:
-            if not self._fill(item, fd):
+            if not self.filler.fill(item, fd):
                 discard(temp)
                 return
             about = os.fstat(fd)
@@ -223,6 +242,10 @@ class _Restorer:
                 flush(fd)
         finally:
             os.close(fd)
+        if whole is not None:
+            with self._guard:
+                whole.note(at, stat_key(about))
+            return
         self._add(
             Staged(item, temp, about.st_size, about.st_mtime_ns, about.st_ino, about.st_dev, beside)
         )
@@ -238,12 +261,15 @@ class _Restorer:
                     return self._device
                 folder = os.path.dirname(folder)
 
-    def _create(self, item: Restore, beside: bool) -> tuple[str, int]:
+    def _create(self, item: Restore, beside: bool, whole: Whole | None) -> tuple[str, int]:
         """A temporary file with a new file's mode, in staging or where the file itself goes."""
         flags = os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
         mode = 0o777 if item.isexec else 0o666
         if not beside:
             temp = self.room.new()
+            if whole is not None:
+                temp = whole.path(item.dest)
+                discard(temp)  # of a process that was killed before it could tell of it
             return temp, os.open(temp, flags, mode)
         try:
             folder, _ = self.anchor.parent(item.dest, make=True)
@@ -255,64 +281,6 @@ class _Restorer:
                 os.close(folder)
         except OSError as error:
             raise place_error(error, item.dest) from error
-
-    def _fill(self, item: Restore, fd: int) -> bool:
-        """Copy the right bytes into an open file; else says what is wrong in the report."""
-        problem: StoreError | None = None
-        other_size = False
-        for store in self.sources:
-            bad: list[str] = []
-            try:
-                for blob in open_blobs(store, item.oid, bad):
-                    if item.legacy and not blob.legacy:
-                        continue  # the same text, maybe with other line ends
-                    _empty(fd)
-                    if blob.pour(fd, self._explain, self.crew.check, self.reporter.advance):
-                        if item.size is None or blob.stat.st_size == item.size:
-                            self._keep(blob)
-                            return True
-                        other_size = True  # right by DVC 2's hash, which one with CRLF has too
-                        continue
-                    bad.append(item.oid)
-                    set_aside(store, item.oid, blob.path, blob.stat)
-            except StoreError as error:
-                if error.code.startswith("disk-"):
-                    raise
-                problem = error  # this source cannot be read: the next one may
-            finally:
-                self.report.corrupt += bad
-        if item.legacy:
-            rest = Restore(item.oid, item.dest, item.size, item.isexec, item.expect)
-            return self._fill(rest, fd)
-        if other_size:
-            rest = Restore(item.oid, item.dest, None, item.isexec, item.expect)
-            return self._fill(rest, fd)
-        if problem is None:
-            self.report.missing.append(item)
-        else:
-            self.report.failed.append((item.dest, problem))
-        return False
-
-    def _keep(self, blob: Blob) -> None:
-        """Give the cache a blob whose bytes were just found right."""
-        cache = self.sources[0]
-        if blob.store is cache or blob.legacy:
-            return
-        if not keep(cache, blob.path, blob.oid, blob.stat):
-            self.report.unkept.append(blob.oid)
-
-    def _explain(self, error: OSError) -> StoreError:
-        return disk_error(error, self.room.base)
-
-
-def _empty(fd: int) -> None:
-    """Take out what an open file got from a source that was not right.
-
-    Only then: ext4 writes a file that was truncated to the disk when it is closed, and waits.
-    """
-    if os.lseek(fd, 0, os.SEEK_CUR):
-        os.ftruncate(fd, 0)
-        os.lseek(fd, 0, os.SEEK_SET)
 
 
 def _is_expected(item: Restore) -> bool:

@@ -10,18 +10,19 @@ from _thread import allocate_lock
 from mlrepro.dataclass import TYPE_CHECKING, dataclass, field
 from mlrepro.durable import discard, sync_dirs, sync_files
 from mlrepro.errors import MlreproError
+from mlrepro.index import TICK_NS
 from mlrepro.placing import FULL, key_of, place_error, place_new, replace
+from mlrepro.ticks import pass_by
 
 if TYPE_CHECKING:
     from mlrepro.anchor import Anchor
+    from mlrepro.assembling import Whole
+    from mlrepro.hashing import Stat
     from mlrepro.staging import Staging
 
 _BATCH_FILES = 4096
 BATCH_BYTES = 1 << 29  # so much is staged at once, beside what it replaces
 FLUSH_AT_ONCE = 1 << 24  # bytes; from here on a file is flushed while others are still copied
-# A write is stamped with the last clock tick, up to 10 ms ago; the index counts on 20.
-_TICK_NS = 12_000_000
-_SETTLED_NS = 21_000_000
 
 
 @dataclass(slots=True)
@@ -37,7 +38,7 @@ class Restore:
     dest: str
     size: int | None = None
     isexec: bool = False
-    expect: os.stat_result | tuple[int, ...] | None = None
+    expect: Stat | tuple[int, ...] | None = None
     legacy: bool = False
 
 
@@ -59,7 +60,8 @@ class RestoreReport:
     is being written to; ``failed``: could not be put in place, and why; ``corrupt``: oids that were
     found damaged in a source and set aside there; ``recovered``: users' files that a run which was
     killed left in staging, set aside; ``unkept``: blobs of other sources, right, that could not be
-    linked into the cache.
+    linked into the cache; ``wholes``: folders that took their place as one, whose files are not
+    among the ``restored``.
     """
 
     restored: list[Restored] = field(default_factory=list)
@@ -69,6 +71,7 @@ class RestoreReport:
     corrupt: list[str] = field(default_factory=list)
     recovered: list[str] = field(default_factory=list)
     unkept: list[str] = field(default_factory=list)
+    wholes: dict[str, Whole] = field(default_factory=dict)
 
 
 @dataclass(slots=True)
@@ -124,6 +127,7 @@ class Batch:
         self._bytes = 0
         self._placed: list[Staged] = []
         self._placed_ns = 0
+        self._devices: set[int] = set()
 
     def add(self, staged: Staged) -> bool:
         """Take over a staged file; says whether there are so many that they should be placed."""
@@ -147,13 +151,14 @@ class Batch:
             for device in {one.device for one in batch}:
                 here = [one for one in batch if one.device == device]
                 sync_files([one.temp for one in here if one.size < FLUSH_AT_ONCE])
-            _wait_until(max(one.mtime_ns for one in batch) + _TICK_NS)
+                pass_by(max(one.mtime_ns for one in here), device)
             folders: dict[int, set[str]] = {}
             with _Folder(self._anchor) as folder:
                 for one in batch:
                     if self._place(one, folder, far):
                         folders.setdefault(folder.device, set()).add(folder.path)
                         self._placed.append(one)
+                        self._devices.add(one.device)
             self._placed_ns = time.time_ns()
             for names in folders.values():
                 sync_dirs(names)
@@ -186,7 +191,7 @@ class Batch:
 
     def settle(self) -> None:
         """Take the stat of what was placed, once no later write can hide behind its times."""
-        _wait_until(self._placed_ns + _SETTLED_NS)
+        sure = {device: pass_by(self._placed_ns, device) for device in self._devices}
         for one in self._placed:
             began_ns, dest = time.time_ns(), one.item.dest
             try:
@@ -196,10 +201,6 @@ class Batch:
             was = (one.size, one.mtime_ns, one.inode)
             if now is None or (now.st_size, now.st_mtime_ns, now.st_ino) != was:
                 now, began_ns = None, 0
+            elif max(now.st_mtime_ns, now.st_ctime_ns) < sure[one.device]:
+                began_ns += TICK_NS  # as late as it takes for the index to believe what is sure
             self._report.restored.append(Restored(dest, now, began_ns))
-
-
-def _wait_until(when_ns: int) -> None:
-    wait = when_ns - time.time_ns()
-    if 0 < wait < 1_000_000_000:  # a clock that was set back is not waited for
-        time.sleep(wait / 1e9)

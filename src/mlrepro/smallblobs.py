@@ -33,12 +33,13 @@ class Stage:
     last: int = 0  # the source that had the last one, which likely has the next one too
 
     def __call__(
-        self, share: int, oid: str, size: int | None, isexec: bool
-    ) -> tuple[str, int, int, int, int, bool] | None:
+        self, share: int, oid: str, size: int | None, isexec: bool, temp: str = ""
+    ) -> tuple[str, tuple[int, int, int, int, int], bool] | None:
         """Stage one blob for the process ``share`` (0: this one).
 
-        Returns the temporary file, its size in bytes, mtime (ns), inode and device, and whether the
-        cache, which is the first source, is still without the blob.
+        Returns the temporary file (``temp``, where one is named), its size in bytes, mtime and
+        ctime (ns), inode and device, and whether the cache, which is the first source, is still
+        without the blob.
         """
         for at in (self.last, *(at for at in range(len(self.sources)) if at != self.last)):
             store = self.sources[at]
@@ -60,15 +61,18 @@ class Stage:
                 os.close(fd)
             if md5_of(data) != oid[:32] or size not in (None, about.st_size):
                 return None
-            staged = self._write(share, data, 0o777 if isexec else 0o666)
+            temp = temp or self._new(share)
+            staged = self._write(temp, data, 0o777 if isexec else 0o666)
             if staged is None:
                 return None
             self.last = at
-            return (*staged, at > 0 and not keep(self.sources[0], path, oid, about))
+            return temp, staged, at > 0 and not keep(self.sources[0], path, oid, about)
         return None
 
-    def _write(self, share: int, data: bytes, mode: int) -> tuple[str, int, int, int, int] | None:
-        temp = f"{self.room.share(share)}/{next(self.numbers)}" if share else self.room.new()
+    def _new(self, share: int) -> str:
+        return f"{self.room.share(share)}/{next(self.numbers)}" if share else self.room.new()
+
+    def _write(self, temp: str, data: bytes, mode: int) -> tuple[int, int, int, int, int] | None:
         try:
             fd = os.open(temp, _WRITE, mode)
         except OSError:
@@ -81,7 +85,7 @@ class Stage:
             return None
         finally:
             os.close(fd)
-        return temp, about.st_size, about.st_mtime_ns, about.st_ino, about.st_dev
+        return about.st_size, about.st_mtime_ns, about.st_ctime_ns, about.st_ino, about.st_dev
 
 
 def keep(cache: Store, path: str, oid: str, seen: os.stat_result) -> bool:

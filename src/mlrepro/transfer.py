@@ -68,18 +68,19 @@ def listing_of(
     return None
 
 
-def expand(
+def listings(
     needs: Iterable[Need], places: Sequence[Store], *, only_look: bool = False
-) -> tuple[list[Need], list[Need]]:
-    """Every blob that ``needs`` come to, members before their listing; and listings not found.
+) -> tuple[list[tuple[Need, pointer.Members | None]], list[Need]]:
+    """Each blob that is needed once, of a folder with its members; and listings not found.
 
     Raises nothing for a listing that is bad: it counts as not found.
     """
-    blobs: dict[str, Need] = {}
+    found: dict[str, tuple[Need, pointer.Members | None]] = {}
     lost: list[Need] = []
     for need in needs:
-        if not need.oid or need.oid in blobs:
+        if not need.oid or need.oid in found:
             continue
+        members = None
         if need.oid.endswith(".dir"):
             try:
                 members = listing_of(need.oid, places, only_look=only_look)
@@ -89,12 +90,27 @@ def expand(
             if members is None:
                 lost.append(need)
                 continue
-            for member in members:
-                if member.oid not in blobs:
-                    path = f"{need.path}/{member.relpath}"
-                    blobs[member.oid] = Need(path, member.oid, None, need.pointer, need.commit)
-        blobs[need.oid] = need
+        found[need.oid] = (need, members)
+    return list(found.values()), lost
+
+
+def expand(
+    needs: Iterable[Need], places: Sequence[Store], *, only_look: bool = False
+) -> tuple[list[Need], list[Need]]:
+    """Every blob that ``needs`` come to, members before their listing; and listings not found."""
+    blobs: dict[str, Need] = {}
+    found, lost = listings(needs, places, only_look=only_look)
+    for need, members in found:
+        for relpath, oid in members.pairs() if members is not None else ():
+            if oid not in blobs:
+                blobs[oid] = member_need(need, relpath, oid)
+        blobs.setdefault(need.oid, need)
     return list(blobs.values()), lost
+
+
+def member_need(folder: Need, relpath: str, oid: str) -> Need:
+    """The need for one member of a folder."""
+    return Need(f"{folder.path}/{relpath}", oid, None, folder.pointer, folder.commit)
 
 
 def push(

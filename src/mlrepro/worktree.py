@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
 
     from mlrepro.engine import Saved
-    from mlrepro.hashing import Hashed
+    from mlrepro.hashing import Hashed, Stat
     from mlrepro.outputs import Tracked
     from mlrepro.project import Project
     from mlrepro.result import Options
@@ -36,7 +36,7 @@ class Data:
     size: int = 0
     nfiles: int | None = None
     isexec: bool = False
-    stat: os.stat_result | None = None
+    stat: Stat | None = None
     began_ns: int = 0
     tree: folder.Tree | None = None
     proven: bool = False
@@ -61,11 +61,14 @@ def examine(
     """
     found: dict[str, Data] = {}
     to_hash: list[str] = []
+    straight: set[str] = set()  # folders on the way to which there is no link
     for path in paths:
         data = found[path] = Data(path)
         absolute = project.absolute(path)
         try:
-            refuse_link(project, path)
+            if os.path.dirname(path) not in straight:
+                refuse_link(project, path)
+                straight.add(os.path.dirname(path))
             now = os.lstat(absolute)
         except (FileNotFoundError, NotADirectoryError):
             continue
@@ -179,6 +182,10 @@ def check_folder(path: str, found: folder.Walk, left_out: set[str]) -> None:
 def _examine_folder(project: Project, data: Data, options: Options) -> None:
     try:
         plan = plan_folder(project, data.path)
+        if plan.tree is not None:  # its listing is not asked for: all is as it was
+            _complete(data, plan, plan.tree, plan.known)
+            data.oid, data.proven, data.plan = plan.tree.oid, True, plan
+            return
         members = dict(plan.known)
         absolute = {project.absolute(f"{data.path}/{name}"): name for name in plan.fresh}
         report = engine.hash_files(list(absolute), jobs=options.jobs, reporter=options.reporter)
@@ -247,11 +254,11 @@ def note_read(plan: FolderPlan, read: Mapping[str, Saved | Hashed]) -> dict[str,
     One that a writer was at is not vouched for: it will be read again.
     """
     walk, count = plan.walk, folder.NUMBERS
-    # They are in order; only for many is it worth to note the place of each.
-    many = len(read) > len(walk.names) // 20
-    places = {name: at for at, name in enumerate(walk.names)} if many else {}
+    at = -1
     for name, done in read.items():
-        at = places[name] if many else bisect_left(walk.names, name)
+        at += 1  # both are in order, so it mostly is the next
+        if at >= len(walk.names) or walk.names[at] != name:
+            at = bisect_left(walk.names, name)
         row = stat_key(done.stat) if done.began_ns else (done.size, *(0,) * (count - 1))
         walk.numbers[at * count : (at + 1) * count] = folder.packed(list(row))
         if plan.known.get(name, done.oid) != done.oid:
@@ -267,12 +274,21 @@ def finish_folder(data: Data, plan: FolderPlan, members: dict[str, str]) -> byte
         data.tree, data.proven, data.began_ns = was.tree, was.proven, was.began_ns
         return listing
     listing = pointer.render_pairs(members.items(), checked=plan.checked)
-    if plan.tree is not None:
-        data.oid, data.tree, data.proven = plan.tree.oid, plan.tree, True
+    tree = plan.tree
+    if tree is not None:
+        data.oid, data.proven = tree.oid, True
     else:
         data.oid = pointer.listing_oid(listing)
         oids = bytes.fromhex("".join([members.get(name, _LEFT_OUT) for name in plan.walk.names]))
-        data.tree = folder.Tree(data.path, data.oid, plan.walk, oids, plan.began_ns)
+        tree = folder.Tree(data.path, data.oid, plan.walk, oids, plan.began_ns)
+    _complete(data, plan, tree, members)
+    plan.finished = dict(members), listing, data
+    return listing
+
+
+def _complete(data: Data, plan: FolderPlan, tree: folder.Tree, members: Mapping[str, str]) -> None:
+    """Note what a folder comes to, now that all its members are known."""
+    data.tree = tree
     rows = plan.walk.numbers[:: folder.NUMBERS]
     data.size = sum(rows)
     if len(members) < len(rows):
@@ -280,8 +296,6 @@ def finish_folder(data: Data, plan: FolderPlan, members: dict[str, str]) -> byte
         data.size -= sum([size for name, size in left if name not in members])
     data.nfiles = len(members)
     data.began_ns = plan.began_ns
-    plan.finished = dict(members), listing, data
-    return listing
 
 
 def note(entry: index.Entry, data: Data, item: Tracked | None) -> None:

@@ -12,7 +12,6 @@ from mlrepro import (
     naming,
     outputs,
     remote,
-    returning,
     threeway,
 )
 from mlrepro.dataclass import TYPE_CHECKING, dataclass, replace
@@ -60,7 +59,10 @@ def run(project: Project, paths: Sequence[str], force: bool, options: Options) -
     listing = outputs.in_worktree(project)
     items, errors = naming.tracked(project, listing, paths)
     done = materialize.bring(project, target, items, record, options, force=force)
-    returning.tell_saved(project, target, done.saved, options)
+    if done.saved:
+        from mlrepro import returning  # and what else it brings back
+
+        returning.tell_saved(project, target, done.saved, options)
     return replace(_result(project, done, errors), damaged=damage.tell(target, options))
 
 

@@ -98,6 +98,7 @@ def run(project: Project, options: Options) -> StatusResult:
     _keep(project, listing.outs, found, record)
     restorable, missing = _restorable(project, stored, head, tree)
     errors += missing
+    del found, stored  # much where folders are large, and to vouch for them takes its own
     in_order = all(file.state == "unchanged" and file.stored for file in files)
     clean = in_order and not errors and not notes and restorable
     if clean and files:
