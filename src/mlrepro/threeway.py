@@ -9,10 +9,12 @@ from mlrepro.dataclass import TYPE_CHECKING
 from mlrepro.errors import PointerError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Callable, Iterable, Mapping, Sequence
 
     from mlrepro import index
+    from mlrepro.outputs import Tracked
     from mlrepro.project import Project
+    from mlrepro.worktree import Data
 
 SAME, MISSING, BEHIND, REFRESH, BOTH = "same", "missing", "behind", "refresh", "both"
 
@@ -45,19 +47,41 @@ def was_named(project: Project, pointer_name: str, oid: str) -> bool:
     return bool(found)
 
 
-def is_bit_edited(project: Project, entry: index.Entry, out: pointer.Out, isexec: bool) -> bool:
-    """Whether the executable bit was changed in the worktree, and not in the pointer.
+def edited_bits(project: Project, found: Iterable[tuple[index.Entry, bool]]) -> set[str]:
+    """The paths whose executable bit, as it is now, was changed in the worktree.
 
-    That is told by the pointer as it was last read; where that is not known, it is not assumed.
+    That is told by the pointer as it was when data last had the bit that it says; where that is not
+    known, it is not assumed.
     """
-    text = git.blobs(project, [entry.seen]).get(entry.seen) if entry.seen else None
-    if text is None:
-        return False
-    try:
-        before = {was.path: was for was in pointer.parse(text, entry.pointer).outs}
-    except PointerError:
-        return False
-    return out.path in before and before[out.path].isexec != isexec
+    entries = [(entry, isexec) for entry, isexec in found if entry.seen]
+    texts = git.blobs(project, {entry.seen for entry, _ in entries}, pointer.MAX_POINTER_BYTES)
+    edited = set()
+    for entry, isexec in entries:
+        try:
+            outs = pointer.parse(texts.get(entry.seen, b""), entry.pointer).outs
+        except PointerError:
+            continue
+        folder = os.path.dirname(entry.pointer)
+        name = os.path.relpath(entry.path, folder or ".")
+        before = [out for out in outs if out.path == name or len(outs) == 1]  # it may have moved
+        if before and before[0].isexec != isexec:
+            edited.add(entry.path)
+    return edited
+
+
+def differing_bits(
+    project: Project, items: Iterable[Tracked], found: Mapping[str, Data], record: index.Record
+) -> tuple[set[str], set[str]]:
+    """The files whose executable bit is not what the pointer says: those where it was edited here,
+    and those where the pointer's is newer, or may be.
+    """
+    differing = {
+        item.path: (record.entry(item.path, item.pointer), found[item.path].isexec)
+        for item in items
+        if found[item.path].stat is not None and found[item.path].isexec != item.out.isexec
+    }
+    edited = edited_bits(project, differing.values())
+    return edited, differing.keys() - edited
 
 
 def settle(
