@@ -7,6 +7,7 @@ import os
 from mlrepro import (
     debts,
     git,
+    halfway,
     index,
     outputs,
     pointer,
@@ -94,7 +95,9 @@ def run(project: Project, options: Options) -> StatusResult:
         files.append(FileState(error.path.removesuffix(".dvc"), error.path, state, False))
     head = git.head(project)
     tree = git.tree(project, head) if head else []
-    notes = _notes(project, listing.outs, entries, tree)
+    broken = halfway.of(project)
+    notes = [broken.note] if broken is not None else []
+    notes += _notes(project, listing.outs, entries, tree)
     _keep(project, listing.outs, found, record)
     restorable, missing = _restorable(project, stored, head, tree)
     errors += missing
