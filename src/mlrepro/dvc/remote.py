@@ -5,14 +5,16 @@ from __future__ import annotations
 import contextlib
 import itertools
 import os
+import re
 import sys
 import tempfile
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
+from datetime import datetime
 from typing import Any
 
-from mlrepro.dvc import ranges
+from mlrepro.dvc import begun, ranges
 from mlrepro.dvc.answers import WHOLE, is_of
 from mlrepro.dvc.begun import Begun
 from mlrepro.dvc.failures import missing_remote, translate
@@ -30,6 +32,9 @@ _APPENDABLE = frozenset({"ssh", "sftp"})  # and on these a part can be written
 _LOCKED, _TRIES = 423, 20
 _FIRST_ANSWER_S = 10.0
 _MOST_JOBS = 16
+# Names of files on their way, our own and those that SSH's file system makes of them.
+_ON_ITS_WAY = re.compile(r"[0-9a-f]{16}|\.[\w-]{8,40}\.tmp")
+_DATES = ("mtime", "modified", "LastModified", "last_modified", "updated")  # as each kind has it
 _MANY = 512  # blobs from which on folders are listed rather than asked for one by one
 
 
@@ -77,6 +82,11 @@ class Remote:
     def path(self, oid: str, legacy: bool = False) -> str:
         """Where the blob belongs."""
         return str(self._layouts[legacy].oid_to_path(oid))
+
+    @property
+    def _beside(self) -> str:
+        """Where files lie that are on their way, and those that try the store out."""
+        return f"{self.base.rstrip('/')}/.mlrepro/tmp"
 
     def require(self) -> None:
         """Raise StoreError ``remote-missing`` where the store's folder is not there."""
@@ -154,7 +164,7 @@ class Remote:
         in_parts = self.fs.protocol in _APPENDABLE and os.stat(source).st_size >= LARGE
         first = begun.resume(about) if in_parts else []
         name = first[0] if first and first[0].isalnum() else os.urandom(8).hex()
-        temp = f"{self.base.rstrip('/')}/.mlrepro/tmp/{name}"
+        temp = f"{self._beside}/{name}"
         self._make_folders(temp, final)
         done = False
         try:
@@ -243,6 +253,27 @@ class Remote:
         except NotImplementedError:
             return
 
+    def sweep(self, oid: str) -> None:
+        """Remove what runs that were killed have left on their way, once nobody can be at it.
+
+        By the store's own clock, which ``oid`` tells, a blob that was just sent. Raises nothing:
+        the next run does it, then.
+        """
+        if self.has_folders:
+            with contextlib.suppress(Exception):
+                self.fs.fs.invalidate_cache()
+                left = self._list(self._beside)
+                if left:
+                    self._remove_old(left, _changed(self.fs.info(self.path(oid))))
+
+    def _remove_old(self, entries: Iterable[dict[str, Any]], now: float) -> None:
+        for entry in entries:
+            is_file = entry.get("type") != "directory"
+            if is_file and now and _ON_ITS_WAY.fullmatch(_name(entry)):
+                changed = _changed(entry)
+                if changed and now - changed > begun.KEPT_S:
+                    self.fs.rm_file(f"{self._beside}/{_name(entry)}")
+
     def probe(self, create: bool, told: Callable[[str], None]) -> None:
         """Write, read, list and remove a small file; raises StoreError where that does not work.
 
@@ -251,7 +282,7 @@ class Remote:
         if create and self.has_folders:
             self.fs.makedirs(self.base)
         self.require()
-        folder = f"{self.base.rstrip('/')}/.mlrepro/probe"
+        folder = self._beside
         path = f"{folder}/{os.urandom(8).hex()}"
         data = os.urandom(16)
         with tempfile.TemporaryDirectory(dir=self._room) as room:
@@ -278,10 +309,13 @@ class Remote:
         if not self.fs.CAN_TRAVERSE:  # plain HTTP has no listing
             return
         self.fs.fs.invalidate_cache()
-        names = {str(entry["name"]).strip("/") for entry in self.fs.ls(folder, detail=True)}
-        if not any(name.endswith(path.rpartition("/")[2]) for name in names):
+        listed = {_name(entry): entry for entry in self.fs.ls(folder, detail=True)}
+        found = listed.get(path.rpartition("/")[2])
+        if found is None:
             raise self._unconfirmed("does not list what was put into it")
         told("list")
+        with contextlib.suppress(Exception):
+            self._remove_old(listed.values(), _changed(found))
 
     def _unconfirmed(self, what: str) -> StoreError:
         return StoreError(
@@ -303,6 +337,18 @@ def _once_free(work: Callable[..., Any], *given: Any, **named: Any) -> Any:
                 raise
         time.sleep((0.5 + os.urandom(1)[0] / 256) * 0.05 * (_TRIES - left))
     raise AssertionError
+
+
+def _name(entry: dict[str, Any]) -> str:
+    return str(entry["name"]).rstrip("/").rpartition("/")[2]
+
+
+def _changed(entry: dict[str, Any]) -> float:
+    """When it was written, in seconds by the store's clock; 0 where it does not tell."""
+    value = next((entry[key] for key in _DATES if entry.get(key)), 0.0)
+    if isinstance(value, datetime):
+        return value.timestamp()
+    return float(value) if isinstance(value, int | float) else 0.0
 
 
 def _entry_size(entry: dict[str, Any]) -> int:
