@@ -138,8 +138,11 @@ class Steps:
         clone.observe()
         return None
 
-    def flip(self, who: int, which: int) -> bool | None:
-        """A file may be executed, or may not any more: the commit that follows says so."""
+    def flip(self, who: int, which: int, later: bool = False) -> bool | None:
+        """A file may be executed, or may not any more: the commit that follows says so.
+
+        ``later``: which is any that comes, and until then the bit stays, whatever comes before.
+        """
         clone, path = self.who(who), FILES[which % len(FILES)]
         now, index = clone.seen.get(path), clone.pointers()
         then = [clone.tie(path).base, index.get(path), clone.pointer_files().get(path)]
@@ -149,6 +152,8 @@ class Steps:
         clone.path(path).chmod(0o755 if isinstance(flipped, modelled.Program) else 0o644)
         clone.seen[path] = flipped
         self.world.know(flipped)
+        if later:
+            return None
         command = ["commit", "--quiet", "--allow-empty", "-m", f"c{next(self.world.counter)}"]
         head = clone.head
         done = self._commit(clone, index, command)
@@ -263,7 +268,7 @@ class Steps:
         before, seen, head = clone.pointer_files(), dict(clone.seen), clone.head
         then = self.world.snaps[commit]
         wanted = clone.followed(then)
-        for path in before.keys() - then.keys():
+        for path in (before.keys() & self.world.snaps[head].keys()) - then.keys():
             if force or path not in wanted or not clone.tie(path).is_edited(wanted[path]):
                 wanted.pop(path, None)
         kept = {p for p in then if not modelled.is_alike(seen.get(p), then[p])}
@@ -287,6 +292,10 @@ class Steps:
             clone.observe()
             return None
         assert force or kept == alike, f"replaced {kept - alike}"
+        for path in then.keys() - clone.pointer_files().keys():  # moved before, which goes along
+            clone.joining.pop(path, None)
+            wanted.pop(path, None)
+            wanted |= {path: seen[path]} if path in seen else {}
         assert clone.head == commit
         clone.observe(wanted)
         self._is_kept(clone, seen)

@@ -154,6 +154,7 @@ class _Work:
                 left = outputs.at_revision(project, broken.left).outs
                 known = {item.path for item in left}
                 self.before = left + [item for item in self.before if item.path not in known]
+            self._stay_with_what_is_new()
             self.target = remote.located(project, os.environ, write=not options.dry_run)
         looking = replace(options, dry_run=True)
         self.done = self._leave(looking)
@@ -165,6 +166,15 @@ class _Work:
         seen.errors = [error for error in seen.errors if error.code != "kind-changed"]
         returning.merge(self.done, seen)
         self.errors = self._kept()
+
+    def _stay_with_what_is_new(self) -> None:
+        """Leave out what was tracked just now: git takes a pointer along that no commit has."""
+        then, head = {item.path for item in self.then.outs}, git.head(self.project)
+        gone = [f"{head}:{item.pointer}" for item in self.before if item.path not in then]
+        known = git.names(self.project, gone) if head and gone else set()
+        self.before = [
+            item for item in self.before if item.path in then or f"{head}:{item.pointer}" in known
+        ]
 
     def _record(self, options: Options) -> index.Record:
         record = index.load(self.project.state_dir)
@@ -218,7 +228,10 @@ class _Work:
             self.done.removed = []
             self.errors = self._kept()
             return
-        if os.path.isdir(project.dvc_dir) and self.then.outs:
+        # Git takes along that a pointer was removed, as by a move that is not committed.
+        outs = self.then.outs
+        outs[:] = [item for item in outs if os.path.lexists(project.absolute(item.pointer))]
+        if os.path.isdir(project.dvc_dir) and outs:
             self.target = remote.located(project, os.environ)
             returning.merge(self.done, self._bring(self.options))
         self.errors = self._kept()
