@@ -189,3 +189,23 @@ def test_a_teammates_bit_and_an_edit_of_ones_own(plain: Hooked, tmp_path: Path) 
     plain.stage("README.md", "thrice")
     plain.commits("-m", "thrice")
     assert not says(plain)
+
+
+def test_status_says_which_way_to_go(plain: Hooked, tmp_path: Path) -> None:
+    """What is older here is to be pulled: to track it would undo what a teammate did."""
+    bob = plain.teammate(tmp_path / "bob")
+    flip(bob, True)
+    bob.commits("--allow-empty", "-m", "executable")
+    plain.unhooked("pull", "--quiet", "--ff-only", str(bob.root), "main")
+    said = plain.mlrepro("status").stdout
+    assert "it is not executable here, its pointer says otherwise: mlrepro pull" in said
+    assert "hint: mlrepro pull" in said and "hint: mlrepro track" not in said
+    bob.edit("by bob")
+    bob.commits("--allow-empty", "-m", "newer")
+    plain.unhooked("pull", "--quiet", "--ff-only", str(bob.root), "main")
+    said = plain.mlrepro("status").stdout
+    assert "hint: mlrepro pull" in said and "hint: mlrepro track" not in said
+    assert plain.mlrepro("pull").exit_code == 0
+    flip(plain, False)
+    said = plain.mlrepro("status").stdout
+    assert "hint: mlrepro track" in said and "mlrepro pull" not in said
