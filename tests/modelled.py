@@ -191,7 +191,8 @@ class Tie:
 
     def refreshed(self, data: Content, named: Content) -> Content:
         """What the pointer is to name for edited data: the bit that it says may be a newer one."""
-        return data if self.is_bit_edited(data) else with_bit(data, named)
+        is_known = self.bit is not None and not self.is_bit_edited(data)
+        return with_bit(data, named) if is_known else data
 
     def is_edited(self, data: Content | None) -> bool:
         """Whether the data is not what data and pointer last had in common."""

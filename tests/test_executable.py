@@ -209,3 +209,14 @@ def test_status_says_which_way_to_go(plain: Hooked, tmp_path: Path) -> None:
     flip(plain, False)
     said = plain.mlrepro("status").stdout
     assert "hint: mlrepro track" in said and "mlrepro pull" not in said
+
+
+def test_an_edit_where_nothing_is_known_of_the_bit(plain: Hooked) -> None:
+    """As in a clone whose record was lost: then the file says how it is."""
+    plain.path(".git/mlrepro/index").unlink()
+    oid = plain.edit("mine")
+    flip(plain, True)
+    plain.stage()
+    plain.commits("-m", "both")
+    assert says(plain) and plain.oid(POINTER, "HEAD") == oid
+    assert plain.mlrepro("status").exit_code == 0

@@ -33,8 +33,8 @@ def take_away(
     With ``force`` what was edited is saved in the cache first. In a dry run nothing is removed.
     """
     found = worktree.examine(project, [entry.path for entry in gone], record, options)
-    bits = ((entry, found[entry.path].isexec) for entry in gone if found[entry.path].stat)
-    edited = threeway.edited_bits(project, bits)
+    bits = threeway.bits_before(project, [entry for entry in gone if found[entry.path].stat])
+    edited = {path for path, before in bits.items() if before != found[path].isexec}
     removed = []
     for entry in gone:
         data = found[entry.path]

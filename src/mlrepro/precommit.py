@@ -106,7 +106,7 @@ def _compare(
     work = _Work()
     data = worktree.examine(project, [item.path for item in outs], record, options, outs)
     work.found = data
-    _, work.older_bits = threeway.differing_bits(project, outs, data, record)
+    edited_bits, work.older_bits = threeway.differing_bits(project, outs, data, record)
     for item in outs:
         now = data[item.path]
         if now.error is not None:
@@ -119,8 +119,7 @@ def _compare(
 
         judged = threeway.judge(entry, now.oid, item.oid, in_history)
         if judged == threeway.SAME and now.stat is not None and now.isexec != item.out.isexec:
-            is_older = item.path in work.older_bits
-            judged = threeway.BEHIND if is_older else threeway.REFRESH
+            judged = threeway.REFRESH if item.path in edited_bits else threeway.BEHIND
         if judged == threeway.REFRESH:
             work.refresh.append(item)
         elif judged == threeway.BOTH:

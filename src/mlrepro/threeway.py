@@ -47,41 +47,41 @@ def was_named(project: Project, pointer_name: str, oid: str) -> bool:
     return bool(found)
 
 
-def edited_bits(project: Project, found: Iterable[tuple[index.Entry, bool]]) -> set[str]:
-    """The paths whose executable bit, as it is now, was changed in the worktree.
+def bits_before(project: Project, entries: Iterable[index.Entry]) -> dict[str, bool]:
+    """Whether each path could be executed when data last had the bit that its pointer says.
 
-    That is told by the pointer as it was when data last had the bit that it says; where that is not
-    known, it is not assumed.
+    Where that is not known, the path is left out: an edit of the bit is not assumed.
     """
-    entries = [(entry, isexec) for entry, isexec in found if entry.seen]
-    texts = git.blobs(project, {entry.seen for entry, _ in entries}, pointer.MAX_POINTER_BYTES)
-    edited = set()
-    for entry, isexec in entries:
+    seen = {entry.path: entry for entry in entries if entry.seen}
+    wanted = {entry.seen for entry in seen.values()}
+    texts = git.blobs(project, wanted, pointer.MAX_POINTER_BYTES)
+    found = {}
+    for path, entry in seen.items():
         try:
             outs = pointer.parse(texts.get(entry.seen, b""), entry.pointer).outs
         except PointerError:
             continue
-        folder = os.path.dirname(entry.pointer)
-        name = os.path.relpath(entry.path, folder or ".")
+        name = os.path.relpath(path, os.path.dirname(entry.pointer) or ".")
         before = [out for out in outs if out.path == name or len(outs) == 1]  # it may have moved
-        if before and before[0].isexec != isexec:
-            edited.add(entry.path)
-    return edited
+        if before:
+            found[path] = before[0].isexec
+    return found
 
 
 def differing_bits(
     project: Project, items: Iterable[Tracked], found: Mapping[str, Data], record: index.Record
 ) -> tuple[set[str], set[str]]:
-    """The files whose executable bit is not what the pointer says: those where it was edited here,
-    and those where the pointer's is newer, or may be.
+    """The files whose executable bit is not what the pointer says: those of which it is known that
+    it was edited here, and those of which it is known that the pointer's is newer.
     """
-    differing = {
+    now = {
         item.path: (record.entry(item.path, item.pointer), found[item.path].isexec)
         for item in items
         if found[item.path].stat is not None and found[item.path].isexec != item.out.isexec
     }
-    edited = edited_bits(project, differing.values())
-    return edited, differing.keys() - edited
+    before = bits_before(project, [entry for entry, _ in now.values()])
+    edited = {path for path in before if before[path] != now[path][1]}
+    return edited, before.keys() - edited
 
 
 def settle(
