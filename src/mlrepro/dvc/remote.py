@@ -5,16 +5,14 @@ from __future__ import annotations
 import contextlib
 import itertools
 import os
-import re
 import sys
 import tempfile
 import threading
 import time
 from collections.abc import Callable, Iterable, Sequence
-from datetime import datetime
 from typing import Any
 
-from mlrepro.dvc import begun, ranges
+from mlrepro.dvc import leftovers, ranges
 from mlrepro.dvc.answers import WHOLE, is_of
 from mlrepro.dvc.begun import Begun
 from mlrepro.dvc.failures import missing_remote, translate
@@ -32,9 +30,6 @@ _APPENDABLE = frozenset({"ssh", "sftp"})  # and on these a part can be written
 _LOCKED, _TRIES = 423, 20
 _FIRST_ANSWER_S = 10.0
 _MOST_JOBS = 16
-# Names of files on their way, our own and those that SSH's file system makes of them.
-_ON_ITS_WAY = re.compile(r"[0-9a-f]{16}|\.[\w-]{8,40}\.tmp")
-_DATES = ("mtime", "modified", "LastModified", "last_modified", "updated")  # as each kind has it
 _MANY = 512  # blobs from which on folders are listed rather than asked for one by one
 
 
@@ -264,15 +259,11 @@ class Remote:
                 self.fs.fs.invalidate_cache()
                 left = self._list(self._beside)
                 if left:
-                    self._remove_old(left, _changed(self.fs.info(self.path(oid))))
+                    self._remove_old(left, self.fs.info(self.path(oid)))
 
-    def _remove_old(self, entries: Iterable[dict[str, Any]], now: float) -> None:
-        for entry in entries:
-            is_file = entry.get("type") != "directory"
-            if is_file and now and _ON_ITS_WAY.fullmatch(_name(entry)):
-                changed = _changed(entry)
-                if changed and now - changed > begun.KEPT_S:
-                    self.fs.rm_file(f"{self._beside}/{_name(entry)}")
+    def _remove_old(self, entries: Iterable[dict[str, Any]], fresh: dict[str, Any]) -> None:
+        for name in leftovers.old(entries, fresh):
+            self.fs.rm_file(f"{self._beside}/{name}")
 
     def probe(self, create: bool, told: Callable[[str], None]) -> None:
         """Write, read, list and remove a small file; raises StoreError where that does not work.
@@ -309,13 +300,13 @@ class Remote:
         if not self.fs.CAN_TRAVERSE:  # plain HTTP has no listing
             return
         self.fs.fs.invalidate_cache()
-        listed = {_name(entry): entry for entry in self.fs.ls(folder, detail=True)}
+        listed = {leftovers.name_of(entry): entry for entry in self.fs.ls(folder, detail=True)}
         found = listed.get(path.rpartition("/")[2])
         if found is None:
             raise self._unconfirmed("does not list what was put into it")
         told("list")
         with contextlib.suppress(Exception):
-            self._remove_old(listed.values(), _changed(found))
+            self._remove_old(listed.values(), found)
 
     def _unconfirmed(self, what: str) -> StoreError:
         return StoreError(
@@ -337,18 +328,6 @@ def _once_free(work: Callable[..., Any], *given: Any, **named: Any) -> Any:
                 raise
         time.sleep((0.5 + os.urandom(1)[0] / 256) * 0.05 * (_TRIES - left))
     raise AssertionError
-
-
-def _name(entry: dict[str, Any]) -> str:
-    return str(entry["name"]).rstrip("/").rpartition("/")[2]
-
-
-def _changed(entry: dict[str, Any]) -> float:
-    """When it was written, in seconds by the store's clock; 0 where it does not tell."""
-    value = next((entry[key] for key in _DATES if entry.get(key)), 0.0)
-    if isinstance(value, datetime):
-        return value.timestamp()
-    return float(value) if isinstance(value, int | float) else 0.0
 
 
 def _entry_size(entry: dict[str, Any]) -> int:
