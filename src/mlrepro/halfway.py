@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import os
+import stat
 
-from mlrepro import durable, git, outputs
+from mlrepro import durable, git, outputs, plainfile
 from mlrepro.dataclass import TYPE_CHECKING, dataclass
 from mlrepro.errors import MlreproError, Refused
 from mlrepro.lock import Lock
@@ -102,14 +103,18 @@ def _brought(project: Project, left: str, commit: str) -> list[str]:
     found = [name for name in oids if name not in here and oids[name][0] != git.NULL_OID]
     now = _hashed(project, here)
     found += [name for name, oid in now.items() if oid == oids[name][1]]
-    other = [name for name, oid in now.items() if oid not in oids[name]]
-    contents = git.blobs(project, [oids[name][1] for name in other])
-    for name in other:
-        with open(project.absolute(name), "rb") as file:
-            text = file.read()
-        if contents.get(oids[name][1], b"").startswith(text) and oids[name][1] != git.NULL_OID:
-            found.append(name)
+    other = {name: oids[name][1] for name, oid in now.items() if oid not in oids[name]}
+    contents = git.blobs(project, [oid for oid in other.values() if oid != git.NULL_OID])
+    found += [name for name in other if _is_part(project, name, contents.get(other[name], b""))]
     return found
+
+
+def _is_part(project: Project, name: str, whole: bytes) -> bool:
+    """Whether a file is a beginning of this: git was killed while it wrote it."""
+    about = os.lstat(project.absolute(name))
+    if not stat.S_ISREG(about.st_mode) or about.st_size >= len(whole):
+        return False
+    return whole.startswith(plainfile.read(project.root, name, len(whole)))
 
 
 def _hashed(project: Project, names: list[str]) -> dict[str, str]:
