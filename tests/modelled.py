@@ -34,11 +34,18 @@ def like(data: bytes, isexec: bool) -> bytes:
     return Program(data) if isexec else bytes(data)
 
 
-def is_same_but_bit(one: Content | None, other: Content | None) -> bool:
-    """Whether these are files of the same bytes, and only one of them may be executed."""
-    if one == other or not (isinstance(one, bytes) and isinstance(other, bytes)):
-        return False
-    return bytes(one) == bytes(other)
+def is_alike(one: Content | None, other: Content | None) -> bool:
+    """Whether these are the same, whatever may be executed of it."""
+    if isinstance(one, bytes) and isinstance(other, bytes):
+        return bytes(one) == bytes(other)
+    return one == other
+
+
+def with_bit(content: Content, of: Content | None) -> Content:
+    """A file as it is, with the executable bit of another one; a folder has none."""
+    if isinstance(content, bytes) and isinstance(of, bytes):
+        return like(content, isinstance(of, Program))
+    return content
 
 
 def md5(data: bytes) -> str:
@@ -79,6 +86,11 @@ def merge(
         return ours, False
     if ours == base:
         return theirs, False
+    if isinstance(base, bytes) and isinstance(ours, bytes) and isinstance(theirs, bytes):
+        if base not in (bytes(ours), bytes(theirs)) and not is_alike(ours, theirs):
+            return ours, True
+        bit = theirs if isinstance(ours, Program) == isinstance(base, Program) else ours
+        return with_bit(theirs if is_alike(ours, base) else ours, bit), False
     if not (isinstance(ours, tuple) and isinstance(theirs, tuple)):
         return ours, True
     was, mine, yours = members(base), members(ours), members(theirs)
@@ -123,25 +135,36 @@ class Tie:
     """How data and pointer of one path have belonged together in one clone.
 
     ``base``: what both last had in common; ``pending``: what was written into the pointer since,
-    from data, for a commit that is yet to come.
+    from data, for a commit that is yet to come. ``bit``: a file that may be executed, or may not,
+    as data and pointer last both had it.
     """
 
     base: Content | None = None
     pending: list[Content] = field(default_factory=list)
+    bit: Content | None = None
 
-    def join(self, content: Content) -> None:
-        """Data and pointer are the same now."""
+    def join(self, content: Content, data: Content) -> None:
+        """The pointer names the data now, perhaps but for its bit."""
         self.base, self.pending = content, []
+        self.meet(content, data)
 
-    def wait(self, content: Content) -> None:
-        """The pointer was made to name this, for a commit that is yet to come."""
-        self.pending = [*(one for one in self.pending if one != content), content]
+    def wait(self, content: Content, data: Content) -> None:
+        """The pointer was made to name this, from data, for a commit that is yet to come."""
+        rest = [one for one in self.pending if not is_alike(one, content)]
+        self.pending = [*rest, content]
+        self.meet(content, data)
+
+    def meet(self, content: Content, data: Content) -> None:
+        """Take note of the bit of both, where it is the same."""
+        if content == data:
+            self.bit = data
 
     def settle(self, content: Content) -> None:
         """A commit names this: if it was waited for, both have it in common now."""
-        if content in self.pending:
-            at = self.pending.index(content)
-            self.base, self.pending = content, self.pending[at + 1 :]
+        for at, one in enumerate(self.pending):
+            if is_alike(one, content):
+                self.base, self.pending = content, self.pending[at + 1 :]
+                return
 
     def judge(
         self, data: Content | None, named: Content, was_named: Callable[[Content], bool]
@@ -152,39 +175,45 @@ class Tie:
         """
         if data is None or data == named:
             return SAME
-        if is_same_but_bit(data, named):
+        if is_alike(data, named):
             return REFRESH if self.is_bit_edited(data) else BEHIND
-        if named in self.pending:
+        if any(is_alike(named, one) for one in self.pending):
             return REFRESH
         if self.base is None and not self.pending:
             return BEHIND if was_named(data) else REFRESH
-        if data == self.base or is_same_but_bit(data, self.base):
+        if is_alike(data, self.base):
             return BEHIND
-        return REFRESH if named == self.base else BOTH
+        return REFRESH if is_alike(named, self.base) else BOTH
 
     def is_bit_edited(self, data: Content | None) -> bool:
         """Whether a file may be executed where it last might not, or the other way round."""
-        last = self.pending[-1] if self.pending else self.base
-        return last is not None and isinstance(data, Program) != isinstance(last, Program)
+        return with_bit(b"", self.bit) != with_bit(b"", data) if self.bit is not None else False
 
-    def is_dirty(self, data: Content | None) -> bool:
-        """Whether the data is a person's edit that no commit has."""
-        return data is not None and data != self.base
+    def refreshed(self, data: Content, named: Content) -> Content:
+        """What the pointer is to name for edited data: the bit that it says may be a newer one."""
+        is_known = self.bit is not None and not self.is_bit_edited(data)
+        return with_bit(data, named) if is_known else data
+
+    def is_edited(self, data: Content | None) -> bool:
+        """Whether the data is not what data and pointer last had in common."""
+        return not is_alike(data, self.base) or self.is_bit_edited(data)
 
 
 def brought(
     tie: Tie, data: Content | None, named: Content, is_saved: Callable[[bytes], bool]
 ) -> tuple[Content, bool]:
-    """What data is to be once it follows its pointer, and whether an edit of it was kept."""
+    """What data is to be once it follows its pointer, and whether an edit of it was kept.
+
+    A bit that was edited goes along with the content that is brought.
+    """
     if data is None or data == named:
         return named, False
     if isinstance(named, bytes) or isinstance(data, bytes):
-        if is_same_but_bit(data, named):
-            return (data, True) if tie.is_bit_edited(data) else (named, False)
-        if is_same_but_bit(data, tie.base):
-            return named, False
+        carried = with_bit(named, data) if tie.is_bit_edited(data) else named
+        if is_alike(data, named):
+            return carried, carried != named
         known = tie.base is None and not tie.pending and isinstance(data, bytes) and is_saved(data)
-        return (named, False) if data == tie.base or known else (data, True)
+        return (carried, False) if is_alike(data, tie.base) or known else (data, True)
     was, here, there = members(tie.base), members(data), members(named)
     result, kept = dict(there), False
     for name, content in here.items():

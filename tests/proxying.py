@@ -137,11 +137,23 @@ class _Handler(BaseHTTPRequestHandler):
             self.send_response_only(100)
             self.end_headers()
         body = self.rfile.read(size)
+        if self.headers.get("Transfer-Encoding", "").lower() == "chunked":
+            body = self._chunks()
+            del self.headers["Transfer-Encoding"]
         fault = self.proxy.begin(self.command, self.path)
         try:
             self._answer(fault, body)
         finally:
             self.proxy.end()
+
+    def _chunks(self) -> bytes:
+        """A body that comes in pieces, each after its length, as WebDAV's has it."""
+        parts = []
+        while size := int(self.rfile.readline(100).split(b";")[0], 16):
+            parts.append(self.rfile.read(size))
+            self.rfile.readline(100)
+        self.rfile.readline(100)
+        return b"".join(parts)
 
     def _answer(self, fault: str, body: bytes) -> None:
         if fault == DROP:

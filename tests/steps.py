@@ -70,8 +70,9 @@ class Steps:
         clone.accept(clone.track(path) if path else clone.track())
         for path in chosen:
             data, tie = clone.seen[path], clone.tie(path)
-            if named.get(path) != data or data != tie.base:
-                tie.wait(data)
+            if named.get(path) != data or not modelled.is_alike(data, tie.base):
+                tie.wait(data, data)
+            tie.meet(data, data)
         wanted = {**index, **{path: clone.seen[path] for path in chosen}}
         self.world.compare("index", clone.pointers(), wanted)
         clone.observe()
@@ -115,7 +116,7 @@ class Steps:
         done = clone.restore(path, rev=commit, force=force)
         clone.accept(done, "unsaved-change")
         clone.observe(after)
-        if clone.seen[path] == content:
+        if modelled.is_alike(clone.seen[path], content):
             self.world.compare("index", clone.pointers(), {**index, path: content})
         self._is_kept(clone, before)
 
@@ -137,8 +138,11 @@ class Steps:
         clone.observe()
         return None
 
-    def flip(self, who: int, which: int) -> bool | None:
-        """A file may be executed, or may not any more: the commit that follows says so."""
+    def flip(self, who: int, which: int, later: bool = False) -> bool | None:
+        """A file may be executed, or may not any more: the commit that follows says so.
+
+        ``later``: which is any that comes, and until then the bit stays, whatever comes before.
+        """
         clone, path = self.who(who), FILES[which % len(FILES)]
         now, index = clone.seen.get(path), clone.pointers()
         then = [clone.tie(path).base, index.get(path), clone.pointer_files().get(path)]
@@ -148,6 +152,8 @@ class Steps:
         clone.path(path).chmod(0o755 if isinstance(flipped, modelled.Program) else 0o644)
         clone.seen[path] = flipped
         self.world.know(flipped)
+        if later:
+            return None
         command = ["commit", "--quiet", "--allow-empty", "-m", f"c{next(self.world.counter)}"]
         head = clone.head
         done = self._commit(clone, index, command)
@@ -211,7 +217,11 @@ class Steps:
             p: clone.tie(p).judge(clone.seen.get(p), named, partial(clone.was_named, p))
             for p, named in index.items()
         }
-        wanted = {p: clone.seen[p] if judged[p] == REFRESH else index[p] for p in index}
+        wanted = dict(index)
+        for p in index:
+            if judged[p] == REFRESH:
+                wanted[p] = clone.tie(p).refreshed(clone.seen[p], index[p])
+                clone.world.know(wanted[p])
         return wanted, BOTH in judged.values()
 
     def _commit(self, clone: Clone, index: Snapshot, command: list[str]) -> bool | None:
@@ -223,7 +233,7 @@ class Steps:
         if done.returncode and not refused and (wanted != self.world.snaps[head]):
             for path in wanted:
                 if wanted[path] != index[path]:
-                    clone.tie(path).wait(wanted[path])
+                    clone.tie(path).wait(wanted[path], clone.seen[path])
             if self.world.suspect:
                 self.world.repair()
             done = clone.git(*command, check=False)
@@ -243,8 +253,8 @@ class Steps:
     def _committed(clone: Clone, wanted: Snapshot) -> None:
         clone.is_committed(clone.head, wanted)
         for path, content in wanted.items():
-            if clone.seen.get(path) == content:
-                clone.tie(path).join(content)
+            if modelled.is_alike(clone.seen.get(path), content):
+                clone.tie(path).join(content, clone.seen[path])
         clone.observe()
 
     def checkout(self, who: int, n: int, force: bool) -> bool | None:
@@ -258,10 +268,11 @@ class Steps:
         before, seen, head = clone.pointer_files(), dict(clone.seen), clone.head
         then = self.world.snaps[commit]
         wanted = clone.followed(then)
-        for path in before.keys() - then.keys():
-            if force or wanted.get(path) in (None, clone.tie(path).base):
+        for path in (before.keys() & self.world.snaps[head].keys()) - then.keys():
+            if force or path not in wanted or not clone.tie(path).is_edited(wanted[path]):
                 wanted.pop(path, None)
-        kept = then.keys() - clone.joining.keys()
+        kept = {p for p in then if not modelled.is_alike(seen.get(p), then[p])}
+        kept -= clone.joining.keys()
         alike = {path for path in kept if before.get(path) == then[path]}
         if force:
             clone.joining = dict(then)
@@ -281,6 +292,10 @@ class Steps:
             clone.observe()
             return None
         assert force or kept == alike, f"replaced {kept - alike}"
+        for path in then.keys() - clone.pointer_files().keys():  # moved before, which goes along
+            clone.joining.pop(path, None)
+            wanted.pop(path, None)
+            wanted |= {path: seen[path]} if path in seen else {}
         assert clone.head == commit
         clone.observe(wanted)
         self._is_kept(clone, seen)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Set
 from typing import Any
 
@@ -13,7 +12,6 @@ from modelled import Snapshot
 from steps import Steps
 from worlds import Clone
 
-MOVES = bool(os.environ.get("STATES_MOVES"))  # see test_states
 UNRESOLVED = (
     "both-changed", "deleted-on-side", "not-a-folder", "pointer-conflict", "unsaved-change",
 )  # fmt: skip
@@ -76,15 +74,14 @@ class GitSteps(Steps):
     def _is_apart(self, clone: Clone, name: str) -> bool:
         bases = clone.git("merge-base", "--all", "HEAD", name, check=False).stdout.split()
         tips = {clone.head, clone.git("rev-parse", name).stdout.strip()}
-        most = 9 if MOVES else 1
-        return 0 < len(bases) <= most and not tips & set(bases)
+        return bool(bases) and not tips & set(bases)
 
     def _merge(self, clone: Clone, name: str, side: str) -> bool | None:
         if not name:
             return False
         bases = self._bases(clone, name)
         head, theirs = clone.head, clone.git("rev-parse", name).stdout.strip()
-        if not bases or bases[0] == theirs or (len(bases) > 1 and not MOVES):
+        if not bases or bases[0] == theirs:
             return False
         snaps = self.world.snaps
         base, unsure = self._virtual(clone, bases)
@@ -129,7 +126,9 @@ class GitSteps(Steps):
             return snaps[bases[0]], set()
         below = clone.git("merge-base", "--all", *bases[:2], check=False).stdout.split()
         if len(bases) == 2 and len(below) == 1:
-            return self.world.merge(snaps[below[0]], snaps[bases[0]], snaps[bases[1]])
+            three = snaps[below[0]], snaps[bases[0]], snaps[bases[1]]
+            base, conflicts = self.world.merge(*three)
+            return base, conflicts | modelled.moved(*three)
         self.world.is_followed = False
         first, paths = snaps[bases[0]], {path for base in bases for path in snaps[base]}
         differing = {p for p in paths if any(snaps[one].get(p) != first.get(p) for one in bases)}
@@ -151,7 +150,9 @@ class GitSteps(Steps):
             found, either = now.get(path), [None, *(s.get(p) for s in sides for p in unsure)]
             inside = {item for one in either if isinstance(one, tuple) for item in one}
             mixed = isinstance(found, tuple) and set(found) <= inside
-            assert found in either or mixed, f"{path} is {found!r}, of {either!r}"
+            # Of a bit, which goes with what either side made of the content, no more is known.
+            is_one = any(modelled.is_alike(found, one) for one in either)
+            assert is_one or mixed, f"{path} is {found!r}, of {either!r}"
             wanted.pop(path, None)
             if found is not None:
                 wanted[path] = found

@@ -130,8 +130,8 @@ class StoreSteps(GitSteps):
         index = clone.pointers()
         for path, content in index.items():
             tie = clone.tie(path)
-            if content == clone.seen.get(path) and clone.head != head:
-                tie.join(content)
-            elif content == clone.seen.get(path) != tie.base:
-                tie.wait(content)
+            if modelled.is_alike(content, clone.seen.get(path)) and clone.head != head:
+                tie.join(content, clone.seen[path])
+            elif content == clone.seen.get(path) and tie.is_edited(content):
+                tie.wait(content, content)
         self._commit(clone, index, line)

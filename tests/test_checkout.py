@@ -17,7 +17,7 @@ from building import blob_path, read_file_tree
 from mlrepro import render, returning
 from mlrepro.errors import MlreproError
 from mlrepro.result import Options
-from past import FIRST, FOURTH, ONE, SECOND, THREE, Past, told
+from past import FIRST, FOURTH, ONE, SECOND, THREE, TWO, Past, told
 
 CONTENT = {"one": FIRST, "two": SECOND, "three": SECOND, "four": FOURTH}
 # What a command may note in passing, for this clone alone.
@@ -148,6 +148,30 @@ def test_force_saves_first(work: Past) -> None:
             continue
         assert os.system(f"cd {work.root} && {command}") == 0
         assert work.read(path) == f"edited {path[5]}\n".encode()
+
+
+@pytest.mark.parametrize("force", [False, True])
+def test_data_that_was_tracked_just_now_goes_along(work: Past, force: bool) -> None:
+    """As git takes a file along that was added, and that neither commit has."""
+    work.write("other/n.csv", "new\n")
+    assert work.track("other/n.csv").errors == ()
+    result = work.checkout("one", force=force)
+    assert result.errors == () and result.removed == ("data/y.csv",)
+    assert work.read("other/n.csv") == b"new\n"
+    assert work.git("diff", "--cached", "--name-only").stdout.split() == [
+        "other/.gitignore", "other/n.csv.dvc",
+    ]  # fmt: skip
+    assert work.checkout("main", force=force).errors == ()
+    assert work.read("other/n.csv") == b"new\n" and work.has(FOURTH)
+
+
+def test_a_move_that_is_not_committed_goes_along(work: Past) -> None:
+    """No data comes under the old name, where no pointer names it and git does not ignore it."""
+    work.mv("models", "nets")
+    assert work.checkout("two").errors == ()
+    assert work.read("data/x.csv").decode() == TWO
+    assert work.read("nets/a.bin") == b"a1" and not work.path("models").exists()
+    assert "?? " not in work.git("status", "--porcelain").stdout
 
 
 def test_edited_code_is_git_s_to_keep(work: Past) -> None:

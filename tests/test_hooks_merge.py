@@ -182,6 +182,34 @@ def test_deleted_on_one_side(plain: Hooked, side: str) -> None:
         assert plain.is_good(), plain.explain()
 
 
+@pytest.mark.parametrize("deleter", ["ours", "theirs"])
+def test_a_folder_that_one_side_deleted_has_no_union(plain: Hooked, deleter: str) -> None:
+    """There is nothing to unite with: that is said, with the ways out, and nothing is touched."""
+    _folder(plain)
+    plain.git("switch", "--quiet", "-c", "theirs")
+    for side in ("theirs", "ours"):
+        if side == "ours":
+            plain.git("switch", "--quiet", "main")
+        if side == deleter:
+            plain.git("rm", "--quiet", IMAGES)
+            plain.commits("-m", side)
+        else:
+            _commit(plain, side, {"images/a": f"by {side}"})
+    assert plain.git("merge", "theirs", check=False).returncode == 1
+    before = plain.status
+    done = plain.mlrepro("resolve", "--union", "images", "--json")
+    assert done.exit_code == 1
+    [error] = done.json["errors"]
+    assert error["code"] == "deleted-on-side" and "does not exist on one side" in error["message"]
+    assert f"git rm {IMAGES}" in error["hint"]
+    assert plain.status == before
+    other = "theirs" if deleter == "ours" else "ours"
+    assert plain.mlrepro("resolve", f"--{other}", "images").exit_code == 0
+    plain.commits("-m", "merged")
+    assert plain.is_good(), plain.explain()
+    assert plain.read("images/a").decode() == f"by {other}"
+
+
 def test_a_folder_merges_by_file(plain: Hooked) -> None:
     """One side edits and adds, the other removes and adds: git merge ends clean."""
     _folder(plain)

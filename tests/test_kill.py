@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 HERE = Path(__file__).parent
-COMMANDS = ("track", "commit", "push", "pull", "restore", "repair")
+COMMANDS = ("track", "commit", "push", "pull", "restore", "checkout", "repair")
 Record = Callable[[str, object], None]
 
 WAYS = {
@@ -49,7 +49,7 @@ def test_killed_at_every_call(tmp_path: Path, record_property: Record, command: 
 
 @pytest.mark.slow
 def test_only_one_process_killed(tmp_path: Path, record_property: Record) -> None:
-    _kill(tmp_path, record_property, "one", 1, "track", "commit", "restore")
+    _kill(tmp_path, record_property, "one", 1, "track", "commit", "restore", "checkout")
 
 
 @pytest.mark.slow

@@ -265,7 +265,7 @@ class Clone(Past):
         """Whether the pointer of any commit that a branch or tag has names this content."""
         commits = self.git("rev-list", "--all").stdout.split()
         then = [self.world.snaps[commit].get(path) for commit in commits]
-        return any(one == content or modelled.is_same_but_bit(one, content) for one in then)
+        return any(modelled.is_alike(one, content) for one in then)
 
     @property
     def git_dir(self) -> Path:
@@ -325,13 +325,13 @@ class Clone(Past):
         for path, content in named.items():
             data = self.seen.get(path)
             stays = before is not None and before.get(path) == content
-            if stays and (data is None or self.tie(path).base == content):
+            if stays and (data is None or modelled.is_alike(self.tie(path).base, content)):
                 continue
             after[path], kept = modelled.brought(self.tie(path), data, content, self.is_saved)
             if not kept:
                 self.joining[path] = content
         for path in (before or {}).keys() - named.keys():
-            if path in after and after[path] == self.tie(path).base:
+            if path in after and not self.tie(path).is_edited(after[path]):
                 del after[path]
         return after
 
@@ -358,8 +358,8 @@ class Clone(Past):
         is_exact = found == wanted
         self.seen = found
         for path, content in self.joining.items():
-            if found.get(path) == content:
-                self.tie(path).join(content)
+            if modelled.is_alike(found.get(path), content):
+                self.tie(path).join(content, found[path])
         self.joining = {}
         self.commits = self.git("rev-list", "--all", "--reflog", "HEAD").stdout.split()
         strange = [commit for commit in self.commits if commit not in self.world.snaps]
@@ -391,14 +391,17 @@ class Clone(Past):
         found = self.data()
         for path in {*found, *self.seen}:
             was, now, base = self.seen.get(path), found.get(path), self.tie(path).base
-            if isinstance(was, bytes) and was != base:
+            if isinstance(was, bytes) and not modelled.is_alike(was, base):
                 assert now == was, f"{path} was edited: {was!r}; after the kill it is {now!r}"
             elif isinstance(was, tuple):
                 edits = was if base is None else set(was) - set(modelled.members(base).items())
                 lost = set(edits) - set(modelled.members(now).items())
                 assert not lost, f"{path} lost {lost} to a kill"
             else:
-                assert now in (was, target.get(path), None), f"{path} is {now!r}"
+                may_be = (was, target.get(path), None)
+                assert any(modelled.is_alike(now, one) for one in may_be), f"{path} is {now!r}"
+                stays = now is None or not self.tie(path).is_bit_edited(was)
+                assert stays or now == modelled.with_bit(now, was), f"{path} lost its bit to a kill"
         self.seen = found
 
     def killed(self, call: int, *arguments: str) -> bool:

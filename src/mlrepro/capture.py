@@ -36,13 +36,15 @@ class Target:
     """A path whose content is to be saved, and the pointer that is to name it.
 
     ``item``: what its pointer says today, None for a new one; ``now``: what this very run has found
-    there, which then need not be looked at again.
+    there, which then need not be looked at again. ``keeps_bit``: whether the file may be executed
+    is as the pointer says, though not yet here.
     """
 
     path: str
     pointer: str
     item: Tracked | None = None
     now: Data | None = None
+    keeps_bit: bool = False
 
 
 @dataclass(slots=True)
@@ -119,6 +121,9 @@ def save(
     result.saved.sort(key=lambda item: asked[item.target.path])
     if store is None and target.is_network:
         _send(project, target, result, options)
+    for done in result.saved:
+        if done.target.keeps_bit and done.target.item is not None:
+            done.data.isexec = done.target.item.out.isexec
     wording.set_texts(project, result.saved)
     return result
 
@@ -297,10 +302,11 @@ def remember(
         data = item.data
         if data.tree is not None and not data.proven:
             folder.save(project.state_dir, data.tree)
-        entry.hashed(data.oid, data.size, data.stat, data.began_ns)
+        is_alike = not item.target.keeps_bit  # else the next commit has to look at the bit again
+        entry.hashed(data.oid, data.size, data.stat if is_alike else None, data.began_ns)
         entry.stored = item.stored
         if item.text is not None:
-            entry.seen, entry.named = outputs.git_oid(item.text), data.oid
+            entry.saw(outputs.git_oid(item.text), data.oid, is_alike=is_alike)
             entry.await_commit(data.oid, base)
         elif item.target.item is not None:
             entry.seen, entry.named = item.target.item.seen, item.target.item.oid

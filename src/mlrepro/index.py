@@ -51,7 +51,7 @@ class Entry:
     ``pending``: the hashes that were written into the pointer since, oldest first, for a commit
     that was not seen yet (it may have been refused); ``base``: where HEAD was before. ``stored``:
     that ``oid`` is in the store. ``seen``: the git object of the pointer file when it was last
-    read, ``named``: the hash it named.
+    read and data had the executable bit that it said, ``named``: the hash that it names.
     """
 
     __slots__ = (
@@ -78,6 +78,16 @@ class Entry:
         self.stored = self.stored and self.oid == oid
         self.oid, self.size, self.began_ns = oid, size, began_ns
         self.stat = stat_key(stat) if stat else ""
+
+    def saw(self, pointer: str, named: str, *, is_alike: bool) -> None:
+        """Note the pointer as it was read: its git object, and the hash that it names.
+
+        ``is_alike``: the data has the executable bit that it says. Else what it said before stays,
+        by which an edit of the bit is told from a pointer that is newer.
+        """
+        self.named = named
+        if is_alike:
+            self.seen = pointer
 
     def await_commit(self, oid: str, base: str) -> None:
         """Note that the pointer names ``oid`` now, for a commit that is yet to be made.

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 
-from mlrepro import engine, index, materialize, placement, recovery, restoring, worktree
+from mlrepro import engine, index, materialize, placement, recovery, restoring, threeway, worktree
 from mlrepro.dataclass import TYPE_CHECKING
 from mlrepro.errors import MlreproError
 
@@ -34,6 +34,8 @@ def take_away(
     With ``force`` what was edited is saved in the cache first. In a dry run nothing is removed.
     """
     found = worktree.examine(project, [entry.path for entry in gone], record, options)
+    bits = threeway.bits_before(project, [entry for entry in gone if found[entry.path].stat])
+    edited = {path for path, before in bits.items() if before != found[path].isexec}
     removed = []
     for entry in gone:
         data = found[entry.path]
@@ -43,7 +45,9 @@ def take_away(
             continue
         size = data.size if data.tree is None else None
         unsaved = data.oid != entry.synced or not placement.is_saved(target, data.oid, size)
-        if unsaved and not (force and _save(project, target, entry.path, data, options, result)):
+        if (unsaved or entry.path in edited) and not (
+            force and _save(project, target, entry.path, data, options, result)
+        ):
             result.kept.append(entry.path)
             continue
         if options.dry_run:

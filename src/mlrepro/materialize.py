@@ -66,12 +66,14 @@ def bring(
     """Bring the data of these pointers to what they say.
 
     A file that was edited since it was last in step with its pointer is kept and named; with
-    ``force`` its content goes into the cache first. A path whose content is nowhere stays as it is.
-    ``whole``: a folder of which anything is kept or nowhere stays as it is, too. ``only``: of a
-    folder just these members, files or folders.
+    ``force`` its content goes into the cache first. An executable bit that was edited goes along
+    with the content that is brought, but with ``force``. A path whose content is nowhere stays as
+    it is. ``whole``: a folder of which anything is kept or nowhere stays as it is, too. ``only``:
+    of a folder just these members, files or folders.
     """
     result = Brought()
     found = worktree.examine(project, [item.path for item in items], record, options, items)
+    edited, _ = threeway.differing_bits(project, () if force else items, found, record)
     changed: list[index.Entry] = []
     wanted: list[Tracked] = []
     for item in items:
@@ -81,14 +83,10 @@ def bring(
         if data.error is not None:
             result.errors.append(data.error)
         elif not item.oid or data.oid == item.oid:
-            differs = data.stat is not None and data.isexec != item.out.isexec
-            if (
-                differs
-                and not force
-                and threeway.is_bit_edited(project, entry, item.out, data.isexec)
-            ):
+            if item.path in edited:
                 result.unchanged.append(item.path)
                 continue  # not recorded: the next commit has to see it
+            differs = data.stat is not None and data.isexec != item.out.isexec
             if differs:
                 _give_bit(project, item, data, options)
             (result.restored if differs else result.unchanged).append(item.path)
@@ -96,7 +94,9 @@ def bring(
                 changed.append(_in_step(project, entry, item, data))
         else:
             wanted.append(item)
-    plans = _plan(project, target, wanted, found, record, options, force, whole, only, result)
+    plans = _plan(
+        project, target, wanted, found, edited, record, options, force, whole, only, result
+    )
     if not options.dry_run:
         _save_first(project, target, plans, options, result)
     _carry_out(project, target, plans, options, result, changed)
@@ -109,6 +109,7 @@ def _give_bit(project: Project, item: Tracked, data: Data, options: Options) -> 
     """Set the executable bit as the pointer says."""
     if data.stat is not None and not options.dry_run:
         data.stat = executable.give(project.absolute(item.path), data.stat, item.out.isexec)
+        data.isexec = executable.is_set(data.stat)
 
 
 def _in_step(project: Project, entry: index.Entry, item: Tracked, data: Data) -> index.Entry:
@@ -124,6 +125,7 @@ def _plan(
     target: Remote,
     wanted: Sequence[Tracked],
     found: dict[str, Data],
+    edited: set[str],
     record: index.Record,
     options: Options,
     force: bool,
@@ -154,6 +156,7 @@ def _plan(
             if whole or not item.out.is_dir or lost[0].oid == item.oid:
                 continue  # as it was; of a folder the members that are there are still brought
         plan = Plan(item, data, entry, in_part=bool(lost or only), only=only)
+        plan.isexec = data.isexec if item.path in edited else item.out.isexec
         try:
             if item.out.is_dir:
                 placement.plan_folder(

@@ -1,4 +1,6 @@
-"""Pointers that both sides of a merge changed: folders are merged by file, files are a choice."""
+"""Pointers that both sides of a merge changed: folders are merged by file, of files one is chosen,
+but where one side changed the content and the other only whether it may be executed.
+"""
 
 from __future__ import annotations
 
@@ -99,10 +101,13 @@ def split(name: str, text: bytes) -> Sides | None:
 def union(project: Project, target: Remote, merge: Sides, options: Options) -> Union:
     """Merge a folder's pointer by its members: what one side added, changed or removed holds.
 
-    The merged listing is put into cache and store, but in a dry run. Raises PointerError for a
-    pointer that does not name one folder, BlobMissing where a listing is in neither cache nor
-    store.
+    A file's is merged where one side changed its content, the other its executable bit. The merged
+    listing is put into cache and store, but in a dry run. Raises PointerError for a pointer that
+    does not name one folder, BlobMissing where a listing is in neither cache nor store.
     """
+    merged_file = _bit_and_content(merge)
+    if merged_file:
+        return Union(merged_file)
     ours, theirs = _one_folder(merge.name, merge.ours), _one_folder(merge.name, merge.theirs)
     base = _in_common(merge)
     places = [target.cache] + ([target.store] if target.store is not None else [])
@@ -122,6 +127,28 @@ def union(project: Project, target: Remote, merge: Sides, options: Options) -> U
     size = _size(ours, mine, merged, places)
     out = pointer.Out(ours.path, oid, size, len(merged), ours.isexec)
     return Union(pointer.render(pointer.Pointer((out,))))
+
+
+def _bit_and_content(merge: Sides) -> bytes:
+    """The pointer of a file of which one side changed the content, and the other whether it may be
+    executed; empty where that is not all. Git merges mode and text of a file in the same way.
+    """
+    outs = []
+    for text in (merge.base, merge.ours, merge.theirs):
+        try:
+            parsed = pointer.parse(text, merge.name)
+        except PointerError:
+            return b""
+        is_plain = parsed.exact and parsed.wdir == "." and len(parsed.outs) == 1
+        if not is_plain or parsed.outs[0].is_dir:
+            return b""
+        outs.append(parsed.outs[0])
+    base, ours, theirs = outs
+    content, other = (theirs, ours) if ours.oid == base.oid else (ours, theirs)
+    if other.oid != base.oid or {ours.path, theirs.path, base.path} != {base.path}:
+        return b""
+    isexec = theirs.isexec if ours.isexec == base.isexec else ours.isexec
+    return pointer.render(pointer.Pointer((replace(content, isexec=isexec),)))
 
 
 def _in_common(merge: Sides) -> pointer.Out | None:

@@ -38,6 +38,7 @@ class Plan:
     save: list[str] = field(default_factory=list)  # absolute paths to save before they go
     kept: list[str] = field(default_factory=list)
     in_part: bool = False  # not all of a folder can, or is to be, brought
+    isexec: bool = False  # of a file: as it is to be
     only: Sequence[str] = ()
 
     def concerns(self, name: str) -> bool:
@@ -77,7 +78,7 @@ def plan_file(project: Project, target: Remote, plan: Plan, force: bool) -> None
             item.oid,
             absolute,
             item.out.size,
-            item.out.isexec,
+            plan.isexec,
             data.stat if data.oid else None,
             item.out.legacy,
         )
@@ -206,18 +207,21 @@ def after(
     ``whole``: all of it was; ``got``: a folder that took its place as one.
     """
     entry, item = plan.entry, plan.item
-    entry.seen, entry.named = item.seen, item.oid
+    brought = bool(plan.bring) and plan.bring[0].dest in done
+    is_alike = item.out.is_dir or plan.data.stat is None or plan.data.isexec == item.out.isexec
+    entry.saw(item.seen, item.oid, is_alike=brought or is_alike)
     if item.out.is_dir:
         if got is not None:
             _after_whole(project, plan, got, whole)
         else:
             _after_folder(project, plan, done, whole)
         entry.hashed(item.oid if whole else "", item.out.size or 0, None, index.now_ns())
-    elif plan.bring and plan.bring[0].dest in done:
+    elif brought:
         one = done[plan.bring[0].dest]
         if one.stat is not None and one.began_ns:
-            now = executable.give(one.dest, one.stat, item.out.isexec)
-            entry.hashed(item.oid, one.stat.st_size, now, one.began_ns)
+            now = executable.give(one.dest, one.stat, plan.isexec)
+            proven = now if plan.isexec == item.out.isexec else None  # a commit has to look at it
+            entry.hashed(item.oid, one.stat.st_size, proven, one.began_ns)
         else:
             entry.hashed(item.oid, item.out.size or 0, None, 0)  # it is hashed when looked at
     if whole:

@@ -36,6 +36,7 @@ class _Work:
 
     found: dict[str, Data] = field(default_factory=dict)
     refresh: list[Tracked] = field(default_factory=list)
+    older_bits: set[str] = field(default_factory=set)  # their pointers say a newer one
     in_step: list[tuple[Tracked, Data]] = field(default_factory=list)
     errors: list[MlreproError] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
@@ -105,6 +106,7 @@ def _compare(
     work = _Work()
     data = worktree.examine(project, [item.path for item in outs], record, options, outs)
     work.found = data
+    edited_bits, work.older_bits = threeway.differing_bits(project, outs, data, record)
     for item in outs:
         now = data[item.path]
         if now.error is not None:
@@ -117,8 +119,7 @@ def _compare(
 
         judged = threeway.judge(entry, now.oid, item.oid, in_history)
         if judged == threeway.SAME and now.stat is not None and now.isexec != item.out.isexec:
-            edited = threeway.is_bit_edited(project, entry, item.out, now.isexec)
-            judged = threeway.REFRESH if edited else threeway.BEHIND
+            judged = threeway.REFRESH if item.path in edited_bits else threeway.BEHIND
         if judged == threeway.REFRESH:
             work.refresh.append(item)
         elif judged == threeway.BOTH:
@@ -152,8 +153,10 @@ def _refresh(
     """Save what was edited, write its pointers, and stage them in every index that matters."""
     done = _Done()
     plain = [item for item in work.refresh if not item.in_lock]
+    older = work.older_bits
     wanted = [
-        capture.Target(item.path, item.pointer, item, work.found.get(item.path)) for item in plain
+        capture.Target(i.path, i.pointer, i, work.found.get(i.path), keeps_bit=i.path in older)
+        for i in plain
     ]
     try:
         saved = pipeline.save(project, target, wanted, record, options) if wanted else None
@@ -272,9 +275,8 @@ def _remember(
     changed = {entry.path: entry for entry in settled}
     for item, data in work.in_step:
         entry = record.entry(item.path, item.pointer)
-        entry.named = item.oid
-        if data.stat is None or data.isexec == item.out.isexec:
-            entry.seen = item.seen  # else it is by the old pointer that the bit is known to be old
+        is_alike = data.stat is None or data.isexec == item.out.isexec
+        entry.saw(item.seen, item.oid, is_alike=is_alike)
         if data.oid:
             if data.tree is not None and not data.proven:
                 folder.save(project.state_dir, data.tree)

@@ -45,7 +45,11 @@ def status(result: Any, path: Paths, _would: bool) -> list[str]:
     lines = [*table(rows), *notes(result, result.files, path), f"{order}; {head}"]
     if result.clean:
         return lines
-    todo = [STATE_HINTS[state] for state in odd if state in STATE_HINTS]
+    older = {item.path for item in result.files if item.note.endswith(": mlrepro pull")}
+    edited = any(item.state == "modified" and item.path not in older for item in result.files)
+    hints = {**STATE_HINTS, "modified": "mlrepro track" if edited else "mlrepro pull"}
+    todo = ["mlrepro pull"] if older else []  # first: to track what is older here would undo it
+    todo = list(dict.fromkeys([*todo, *(hints[state] for state in odd if state in hints)]))
     if any(not item.stored and item.asked for item in result.files if item.state != "modified"):
         todo.append("mlrepro push")
     if not todo:

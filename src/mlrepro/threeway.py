@@ -9,10 +9,12 @@ from mlrepro.dataclass import TYPE_CHECKING
 from mlrepro.errors import PointerError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Callable, Iterable, Mapping, Sequence
 
     from mlrepro import index
+    from mlrepro.outputs import Tracked
     from mlrepro.project import Project
+    from mlrepro.worktree import Data
 
 SAME, MISSING, BEHIND, REFRESH, BOTH = "same", "missing", "behind", "refresh", "both"
 
@@ -45,19 +47,41 @@ def was_named(project: Project, pointer_name: str, oid: str) -> bool:
     return bool(found)
 
 
-def is_bit_edited(project: Project, entry: index.Entry, out: pointer.Out, isexec: bool) -> bool:
-    """Whether the executable bit was changed in the worktree, and not in the pointer.
+def bits_before(project: Project, entries: Iterable[index.Entry]) -> dict[str, bool]:
+    """Whether each path could be executed when data last had the bit that its pointer says.
 
-    That is told by the pointer as it was last read; where that is not known, it is not assumed.
+    Where that is not known, the path is left out: an edit of the bit is not assumed.
     """
-    text = git.blobs(project, [entry.seen]).get(entry.seen) if entry.seen else None
-    if text is None:
-        return False
-    try:
-        before = {was.path: was for was in pointer.parse(text, entry.pointer).outs}
-    except PointerError:
-        return False
-    return out.path in before and before[out.path].isexec != isexec
+    seen = {entry.path: entry for entry in entries if entry.seen}
+    wanted = {entry.seen for entry in seen.values()}
+    texts = git.blobs(project, wanted, pointer.MAX_POINTER_BYTES)
+    found = {}
+    for path, entry in seen.items():
+        try:
+            outs = pointer.parse(texts.get(entry.seen, b""), entry.pointer).outs
+        except PointerError:
+            continue
+        name = os.path.relpath(path, os.path.dirname(entry.pointer) or ".")
+        before = [out for out in outs if out.path == name or len(outs) == 1]  # it may have moved
+        if before:
+            found[path] = before[0].isexec
+    return found
+
+
+def differing_bits(
+    project: Project, items: Iterable[Tracked], found: Mapping[str, Data], record: index.Record
+) -> tuple[set[str], set[str]]:
+    """The files whose executable bit is not what the pointer says: those of which it is known that
+    it was edited here, and those of which it is known that the pointer's is newer.
+    """
+    now = {
+        item.path: (record.entry(item.path, item.pointer), found[item.path].isexec)
+        for item in items
+        if found[item.path].stat is not None and found[item.path].isexec != item.out.isexec
+    }
+    before = bits_before(project, [entry for entry, _ in now.values()])
+    edited = {path for path in before if before[path] != now[path][1]}
+    return edited, before.keys() - edited
 
 
 def settle(

@@ -306,4 +306,4 @@ def note(entry: index.Entry, data: Data, item: Tracked | None) -> None:
     same = item is None or data.stat is None or data.isexec == item.out.isexec
     entry.hashed(data.oid, data.size, data.stat if same else None, data.began_ns)
     if item is not None:
-        entry.seen, entry.named = item.seen, item.oid
+        entry.saw(item.seen, item.oid, is_alike=same)

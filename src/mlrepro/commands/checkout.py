@@ -8,6 +8,8 @@ import re
 from mlrepro import (
     beside,
     git,
+    gitlock,
+    halfway,
     history,
     index,
     materialize,
@@ -76,7 +78,8 @@ def run(
         _require_dvc(project, commit)
     if into is not None:
         return _beside(project, commit, into, then, options, link)
-    work = _Work(project, commit, then, options, force)
+    broken = halfway.of(project)
+    work = _Work(project, commit, then, options, force, broken)
     if work.errors:
         return CheckoutResult(tuple(work.errors), commit, kept=tuple(work.done.kept))
     if options.dry_run:
@@ -85,7 +88,10 @@ def run(
     named = _branch(project, revision, commit)
     if named != commit:
         _check_branch(project, named, commit)
-    work.carry_out(named)
+    gitlock.free(halfway.locks(project))
+    if broken is not None:
+        halfway.undo(project, broken)
+    work.carry_out(named, revision)
     return work.result("" if named != commit else left)
 
 
@@ -133,6 +139,7 @@ class _Work:
         then: outputs.Listing,
         options: Options,
         force: bool,
+        broken: halfway.Halfway | None,
     ) -> None:
         self.project = project
         self.commit = commit
@@ -143,6 +150,11 @@ class _Work:
         self.target = remote.of(project, os.environ)
         if os.path.isdir(project.dvc_dir):
             self.before = outputs.in_worktree(project).outs
+            if broken is not None:  # what its pointers were before it
+                left = outputs.at_revision(project, broken.left).outs
+                known = {item.path for item in left}
+                self.before = left + [item for item in self.before if item.path not in known]
+            self._stay_with_what_is_new()
             self.target = remote.located(project, os.environ, write=not options.dry_run)
         looking = replace(options, dry_run=True)
         self.done = self._leave(looking)
@@ -154,6 +166,15 @@ class _Work:
         seen.errors = [error for error in seen.errors if error.code != "kind-changed"]
         returning.merge(self.done, seen)
         self.errors = self._kept()
+
+    def _stay_with_what_is_new(self) -> None:
+        """Leave out what was tracked just now: git takes a pointer along that no commit has."""
+        then, head = {item.path for item in self.then.outs}, git.head(self.project)
+        gone = [f"{head}:{item.pointer}" for item in self.before if item.path not in then]
+        known = git.names(self.project, gone) if head and gone else set()
+        self.before = [
+            item for item in self.before if item.path in then or f"{head}:{item.pointer}" in known
+        ]
 
     def _record(self, options: Options) -> index.Record:
         record = index.load(self.project.state_dir)
@@ -184,34 +205,49 @@ class _Work:
         verb = f"checkout {self.commit[:10]}"
         return [returning.kept(self.project, path, verb) for path in self.done.kept]
 
-    def carry_out(self, named: str) -> None:
+    def carry_out(self, named: str, revision: str) -> None:
         """Take away what is not in the commit, let git bring the code, then bring the data."""
         project = self.project
         _check_code(project, self.commit)
-        self.done = self._leave(self.options)
+        try:
+            with halfway.Noted(project, revision, self.commit):
+                self.done = self._leave(self.options)
+                if not self.done.kept:
+                    line = ["checkout", "--quiet", "--no-overwrite-ignore", named, "--"]
+                    _git(project, line, named)
+        except MlreproError as error:
+            self._put_back()
+            returning.tell_saved(project, self.target, self.done.saved, self.options)
+            if halfway.of(project) is None and not halfway.locks(project):
+                halfway.end(project)
+                raise
+            raise halfway.broken_off(project, revision, error) from error
+        halfway.end(project)
         if self.done.kept:  # edited since it was looked at
             self._put_back()
             self.done.removed = []
             self.errors = self._kept()
             return
-        try:
-            _git(project, ["checkout", "--quiet", "--no-overwrite-ignore", named, "--"], named)
-        except MlreproError:
-            self._put_back()
-            returning.tell_saved(project, self.target, self.done.saved, self.options)
-            raise
-        if os.path.isdir(project.dvc_dir) and self.then.outs:
+        # Git takes along that a pointer was removed, as by a move that is not committed.
+        outs = self.then.outs
+        outs[:] = [item for item in outs if os.path.lexists(project.absolute(item.pointer))]
+        if os.path.isdir(project.dvc_dir) and outs:
             self.target = remote.located(project, os.environ)
             returning.merge(self.done, self._bring(self.options))
         self.errors = self._kept()
 
     def _put_back(self) -> None:
-        """Bring back what was taken away, and nothing that was not there before either."""
+        """Bring back what was taken away, and nothing that was not there before either.
+
+        What git has taken the pointer of stays away: it would lie there for no commit to name.
+        """
         gone, kept = self.done.removed, self.done.kept  # of a folder, perhaps only a part
+        here = {(item.path, item.seen) for item in outputs.in_worktree(self.project).outs}
         items = [
             item
             for item in self.before
-            if item.path in gone or any(path.startswith(item.path + "/") for path in kept)
+            if (item.path, item.seen) in here
+            and (item.path in gone or any(path.startswith(item.path + "/") for path in kept))
         ]
         record = index.load(self.project.state_dir)
         materialize.bring(self.project, self.target, items, record, self.options)

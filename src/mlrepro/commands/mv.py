@@ -216,7 +216,7 @@ def _remember(
     entry = record.entries.get(item.path)
     if entry is None:
         return
-    entry.path, entry.pointer, entry.seen = path, name, ""
+    entry.path, entry.pointer = path, name
     tree = folder.load(project.state_dir, item.path)
     if tree is not None:
         tree.path = path

@@ -6,6 +6,7 @@ import os
 
 from mlrepro import (
     damage,
+    halfway,
     history,
     index,
     materialize,
@@ -57,6 +58,9 @@ def run(project: Project, paths: Sequence[str], force: bool, options: Options) -
         index.save(project.state_dir, settled)
     target = remote.located(project, os.environ, write=not options.dry_run)
     listing = outputs.in_worktree(project)
+    broken = halfway.of(project)
+    if broken is not None:
+        options.reporter.note(broken.note)
     items, errors = naming.tracked(project, listing, paths)
     done = materialize.bring(project, target, items, record, options, force=force)
     if done.saved:

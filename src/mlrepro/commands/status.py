@@ -7,6 +7,7 @@ import os
 from mlrepro import (
     debts,
     git,
+    halfway,
     index,
     outputs,
     pointer,
@@ -86,7 +87,8 @@ def run(project: Project, options: Options) -> StatusResult:
     paths = [item.path for item in listing.outs]
     found = worktree.examine(project, paths, record, options, listing.outs)
     stored = _Stored(project, target, usable=wrong is None)
-    files = [_file_state(item, found[item.path], record, stored) for item in listing.outs]
+    _, older = threeway.differing_bits(project, listing.outs, found, record)
+    files = [_file_state(item, found[item.path], record, stored, older) for item in listing.outs]
     errors: list[MlreproError] = [wrong] if wrong is not None else []
     for error in listing.errors:
         errors.append(error)
@@ -94,7 +96,9 @@ def run(project: Project, options: Options) -> StatusResult:
         files.append(FileState(error.path.removesuffix(".dvc"), error.path, state, False))
     head = git.head(project)
     tree = git.tree(project, head) if head else []
-    notes = _notes(project, listing.outs, entries, tree)
+    broken = halfway.of(project)
+    notes = [broken.note] if broken is not None else []
+    notes += _notes(project, listing.outs, entries, tree)
     _keep(project, listing.outs, found, record)
     restorable, missing = _restorable(project, stored, head, tree)
     errors += missing
@@ -174,7 +178,9 @@ class _Stored:
             return None
 
 
-def _file_state(item: Tracked, data: Data, record: index.Record, stored: _Stored) -> FileState:
+def _file_state(
+    item: Tracked, data: Data, record: index.Record, stored: _Stored, older: set[str]
+) -> FileState:
     size = None if item.out.is_dir else item.out.size
     in_store = stored.has(item.oid, size)
     if data.error is not None:
@@ -183,6 +189,7 @@ def _file_state(item: Tracked, data: Data, record: index.Record, stored: _Stored
     judged = threeway.judge(entry, data.oid, item.oid, lambda: False)
     if judged == threeway.SAME and data.stat is not None and data.isexec != item.out.isexec:
         note = f"it is {'' if data.isexec else 'not '}executable here, its pointer says otherwise"
+        note += ": mlrepro pull" if item.path in older else ""
         return FileState(item.path, item.pointer, "modified", in_store, note)
     if judged == threeway.SAME:
         return FileState(item.path, item.pointer, "unchanged", in_store)

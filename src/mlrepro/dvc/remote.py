@@ -9,10 +9,10 @@ import sys
 import tempfile
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
-from mlrepro.dvc import ranges
+from mlrepro.dvc import leftovers, ranges
 from mlrepro.dvc.answers import WHOLE, is_of
 from mlrepro.dvc.begun import Begun
 from mlrepro.dvc.failures import missing_remote, translate
@@ -77,6 +77,11 @@ class Remote:
     def path(self, oid: str, legacy: bool = False) -> str:
         """Where the blob belongs."""
         return str(self._layouts[legacy].oid_to_path(oid))
+
+    @property
+    def _beside(self) -> str:
+        """Where files lie that are on their way, and those that try the store out."""
+        return f"{self.base.rstrip('/')}/.mlrepro/tmp"
 
     def require(self) -> None:
         """Raise StoreError ``remote-missing`` where the store's folder is not there."""
@@ -166,7 +171,7 @@ class Remote:
         in_parts = self.fs.protocol in _APPENDABLE and os.stat(source).st_size >= LARGE
         first = begun.resume(about) if in_parts else []
         name = first[0] if first and first[0].isalnum() else os.urandom(8).hex()
-        temp = f"{self.base.rstrip('/')}/.mlrepro/tmp/{name}"
+        temp = f"{self._beside}/{name}"
         self._make_folders(temp, final)
         done = False
         try:
@@ -255,6 +260,23 @@ class Remote:
         except NotImplementedError:
             return
 
+    def sweep(self, oid: str) -> None:
+        """Remove what runs that were killed have left on their way, once nobody can be at it.
+
+        By the store's own clock, which ``oid`` tells, a blob that was just sent. Raises nothing:
+        the next run does it, then.
+        """
+        if self.has_folders:
+            with contextlib.suppress(Exception):
+                self.fs.fs.invalidate_cache()
+                left = self._list(self._beside)
+                if left:
+                    self._remove_old(left, self.fs.info(self.path(oid)))
+
+    def _remove_old(self, entries: Iterable[dict[str, Any]], fresh: dict[str, Any]) -> None:
+        for name in leftovers.old(entries, fresh):
+            self.fs.rm_file(f"{self._beside}/{name}")
+
     def probe(self, create: bool, told: Callable[[str], None]) -> None:
         """Write, read, list and remove a small file; raises StoreError where that does not work.
 
@@ -264,7 +286,7 @@ class Remote:
             self.fs.makedirs(self.base)
         self.require()
         self._hear()
-        folder = f"{self.base.rstrip('/')}/.mlrepro/probe"
+        folder = self._beside
         path = f"{folder}/{os.urandom(8).hex()}"
         data = os.urandom(16)
         with tempfile.TemporaryDirectory(dir=self._room) as room:
@@ -291,10 +313,13 @@ class Remote:
         if not self.fs.CAN_TRAVERSE:  # plain HTTP has no listing
             return
         self.fs.fs.invalidate_cache()
-        names = {str(entry["name"]).strip("/") for entry in self.fs.ls(folder, detail=True)}
-        if not any(name.endswith(path.rpartition("/")[2]) for name in names):
+        listed = {leftovers.name_of(entry): entry for entry in self.fs.ls(folder, detail=True)}
+        found = listed.get(path.rpartition("/")[2])
+        if found is None:
             raise self._unconfirmed("does not list what was put into it")
         told("list")
+        with contextlib.suppress(Exception):
+            self._remove_old(listed.values(), found)
 
     def _unconfirmed(self, what: str) -> StoreError:
         return StoreError(

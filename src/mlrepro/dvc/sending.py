@@ -11,8 +11,9 @@ from mlrepro.dvc.answers import missing_remote
 from mlrepro.dvc.begun import Begun
 from mlrepro.dvc.bucket import Bucket
 from mlrepro.dvc.remote import Remote
-from mlrepro.dvc.transfer import Blob, Failures, Moves, is_right, nowhere
+from mlrepro.dvc.transfer import PATIENCE_S, Blob, Failures, Moves, is_right, nowhere
 from mlrepro.errors import BlobCorrupt, BlobMissing, MlreproError, PointerError, StoreError
+from mlrepro.parallel import Crew
 from mlrepro.pointer import parse_listing, read_listing
 from mlrepro.result import Reporter
 from mlrepro.store import Store
@@ -39,6 +40,7 @@ def upload(
     try:
         sending.send_all([oid for oid in to_send if len(oid) == 32])
         sending.send_all(sending.whole_folders(to_send))
+        sending.sweep([oid for oid in to_send if oid in sending.done])
     finally:
         reporter.end()
         if fresh is not None:
@@ -132,6 +134,14 @@ class _Sending(Moves):
                     code="remote-unconfirmed",
                     oid=oid,
                 )
+
+    def sweep(self, sent: Sequence[str]) -> None:
+        """Clear away what was left on its way; in another thread, so that an interrupt is heard."""
+        remote = self.remote
+        if isinstance(remote, Remote):
+            Crew(1, PATIENCE_S).each(
+                remote.sweep, [oid for oid in sent if oid not in self._old][:1]
+            )
 
     def _send(self, oid: str) -> None:
         place, old = self._places[oid], oid in self._old
