@@ -166,7 +166,7 @@ def test_a_few_steps(run: Run) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("number", range(FIRST, FIRST + 12))
+@pytest.mark.parametrize("number", range(FIRST, FIRST + 14))
 def test_many_steps(run: Run, number: int) -> None:
     assert run(number, 4, 52).total() > 100
 
