@@ -2,10 +2,18 @@
 
 from __future__ import annotations
 
+import os
+import signal
+import subprocess
+import sys
+import threading
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Protocol
 
 import servers
+from building import PATIENCE
+from proxying import Proxy
 from working import Work, cloned, made
 
 _CONFIG = """\
@@ -22,6 +30,31 @@ def use(work: Work, settings: Mapping[str, str]) -> None:
     lines = [f"    {name} = {value}" for name, value in settings.items() if name != "url"]
     local = "\n".join(["['remote \"storage\"']", *lines, ""])
     (work.root / ".dvc" / "config.local").write_text(local)
+
+
+def killed(work: Work, reached: threading.Event, *argv: str) -> None:
+    """Run a command and kill it once that was reached."""
+    command = [sys.executable, "-m", "mlrepro", "-q", *argv]
+    running = subprocess.Popen(command, cwd=work.root, start_new_session=True)
+    assert reached.wait(PATIENCE)
+    assert running.poll() is None
+    os.killpg(running.pid, signal.SIGKILL)
+    running.wait(PATIENCE)
+
+
+class Hold(Protocol):
+    """A fault that holds requests back: from ``reached`` on, until it is ``over``."""
+
+    reached: threading.Event
+    over: threading.Event
+
+
+def killed_at(work: Work, proxy: Proxy, hold: Hold, *argv: str) -> None:
+    """Run a command, kill it where it is held, and wait until the proxy is done with it."""
+    count = proxy.open
+    killed(work, hold.reached, *argv)
+    hold.over.set()
+    proxy.wait_for(count)
 
 
 class Far(Work):

@@ -13,6 +13,8 @@ from types import TracebackType
 from typing import Any
 from urllib.parse import urlsplit
 
+from building import PATIENCE
+
 # What may be done to one request, by its method and path; "" lets it pass.
 SLOW_DOWN = "slow down"  # 503, as a store says it that is asked too much
 REFUSE = "refuse"  # 403 ExpiredToken
@@ -103,6 +105,21 @@ class Proxy:
             time.sleep(self.latency_s)
         return self.fault(method, path)
 
+    @property
+    def open(self) -> int:
+        """How many connections there are to it."""
+        return self._server.open
+
+    def wait_for(self, count: int) -> None:
+        """Wait until there are no more connections than ``count``, such as to a client that was
+        killed: what it had sent by then is passed on, and would come amid what is done next.
+        """
+        until, quiet = time.monotonic() + PATIENCE, 0
+        while quiet < 10:
+            quiet = quiet + 1 if self.open <= count else 0
+            assert time.monotonic() < until, "someone asks still"
+            time.sleep(0.02)
+
     def pass_on(self, method: str, count: int) -> None:
         with self._guard:
             self.passed[method] = self.passed.get(method, 0) + count
@@ -115,6 +132,20 @@ class Proxy:
 class _Server(ThreadingHTTPServer):
     daemon_threads = True
     request_queue_size = 256
+
+    def __init__(self, *given: Any) -> None:
+        self.open = 0  # connections
+        self._guard = threading.Lock()
+        super().__init__(*given)
+
+    def process_request_thread(self, request: Any, client_address: Any) -> None:
+        with self._guard:
+            self.open += 1
+        try:
+            super().process_request_thread(request, client_address)
+        finally:
+            with self._guard:
+                self.open -= 1
 
     def handle_error(self, request: Any, client_address: Any) -> None:
         """A client that went away is no news."""

@@ -6,9 +6,6 @@ from __future__ import annotations
 
 import json
 import os
-import signal
-import subprocess
-import sys
 import threading
 from collections.abc import Iterator
 from pathlib import Path
@@ -18,7 +15,7 @@ import pytest
 import proxying
 import servers
 from building import PATIENCE
-from far import use
+from far import killed, killed_at, use
 from mlrepro.dvc import begun
 from proxying import Proxy, Relay
 from working import Work, made, oid_of
@@ -41,16 +38,6 @@ class Held:
         self.reached.set()
         self.over.wait(PATIENCE)
         return proxying.DROP
-
-
-def killed(work: Work, reached: threading.Event, *argv: str) -> None:
-    """Run a command and kill it once that was reached."""
-    command = [sys.executable, "-m", "mlrepro", "-q", *argv]
-    running = subprocess.Popen(command, cwd=work.root, start_new_session=True)
-    assert reached.wait(60)
-    assert running.poll() is None
-    os.killpg(running.pid, signal.SIGKILL)
-    running.wait(PATIENCE)
 
 
 class Dav:
@@ -92,8 +79,7 @@ def test_webdav_between_the_upload_and_its_name(dav: Dav, tmp_path: Path) -> Non
     use(work, {"url": dav.url})
     work.write("data.bin", "some bytes\n")
     held = Held(dav.proxy, "COPY", "")
-    killed(work, held.reached, "track", "data.bin")
-    held.over.set()
+    killed_at(work, dav.proxy, held, "track", "data.bin")
     left = dav.files(".mlrepro/tmp/")
     assert dav.files("files/") == [] and len(left) == 1
     assert work.track("data.bin").errors == ()
@@ -117,8 +103,7 @@ def test_webdav_in_the_middle_of_many(
         return held(method, path) if asked.count("COPY") > 10 else ""
 
     dav.proxy.fault = after_some
-    killed(work, held.reached, "track", "folder")
-    held.over.set()
+    killed_at(work, dav.proxy, held, "track", "folder")
     left = len(dav.files(".mlrepro/tmp/"))
     assert left and len(dav.files("files/")) + left <= 24
     monkeypatch.setattr(begun, "KEPT_S", -3600.0)  # as if a week had gone by
@@ -132,8 +117,7 @@ def test_webdav_while_it_is_tried_out(
     work = made(tmp_path / "repo")
     use(work, {"url": dav.url})
     held = Held(dav.proxy, "GET", ".mlrepro")
-    killed(work, held.reached, "remote", "test")
-    held.over.set()
+    killed_at(work, dav.proxy, held, "remote", "test")
     left = dav.files(".mlrepro/")
     assert len(left) == 1
     assert work.mlrepro("remote", "test").exit_code == 0

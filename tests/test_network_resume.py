@@ -15,7 +15,7 @@ import pytest
 import proxying
 import servers
 from building import PATIENCE
-from far import Far, use
+from far import Far, killed, killed_at, use
 from mlrepro.dvc import begun
 from proxying import Proxy, Relay
 from test_network import far as far, proxy as proxy
@@ -55,21 +55,10 @@ class Middle:
         return proxying.DROP
 
 
-def killed(work: Work, reached: threading.Event, *argv: str) -> None:
-    """Run a command and kill it once that was reached."""
-    command = [sys.executable, "-m", "mlrepro", "-q", *argv]
-    running = subprocess.Popen(command, cwd=work.root, start_new_session=True)
-    assert reached.wait(PATIENCE)
-    assert running.poll() is None
-    os.killpg(running.pid, signal.SIGKILL)
-    running.wait(PATIENCE)
-
-
 def cut_in_a_push(far: Far, proxy: Proxy, content: bytes) -> None:
     far.write("big.bin", content)
     middle = Middle(proxy, "PUT")
-    killed(far, middle.reached, "track", "big.bin")
-    middle.over.set()
+    killed_at(far, proxy, middle, "track", "big.bin")
     proxy.passed.clear()
 
 
@@ -79,8 +68,7 @@ def cut_in_a_pull(far: Far, proxy: Proxy, content: bytes) -> None:
     far.forget()
     (far.root / "big.bin").unlink()
     middle = Middle(proxy, "GET")
-    killed(far, middle.reached, "pull")
-    middle.over.set()
+    killed_at(far, proxy, middle, "pull")
     proxy.passed.clear()
     assert not (far.root / "big.bin").exists()
 

@@ -66,9 +66,9 @@ def present(project: Project, target: Remote, every: Lineage, options: Options) 
 
 def read_all(
     project: Project, target: Remote, present: Mapping[str, int], options: Options
-) -> dict[str, str]:
+) -> tuple[dict[str, str], set[str]]:
     """Hash these blobs of the store (and their sizes, as far as they are told); returns those whose
-    bytes are wrong, and what is known of it.
+    bytes are wrong, and what is known of it; and those that went since they were listed.
 
     What was found right is written down as it goes, with the blob's stat, so that a run that was
     interrupted goes on; a run that came to its end starts anew the next time.
@@ -83,11 +83,14 @@ def read_all(
         reading.save()
         raise
     reading.forget()
-    return reading.wrong
+    return reading.wrong, reading.gone
 
 
 def _read_folder(store: Store, oids: Collection[str], reading: _Reading, options: Options) -> None:
-    todo = [(oid, found[1]) for oid in oids if (found := store.find(oid)) is not None]
+    found = {oid: store.find(oid) for oid in oids}
+    # Another process may set it aside at this moment: whether what comes is right is not known yet.
+    reading.gone.update(oid for oid, one in found.items() if one is None)
+    todo = [(oid, one[1]) for oid, one in found.items() if one is not None]
 
     def read(oid: str, about: os.stat_result) -> None:
         mark = f"{about.st_size} {about.st_mtime_ns} {about.st_ctime_ns} {about.st_ino}"
@@ -99,6 +102,8 @@ def _read_folder(store: Store, oids: Collection[str], reading: _Reading, options
                 state, why = "corrupt", error.message
             if state == "ok":
                 reading.right(oid, mark, about.st_size)
+            elif state == "missing":
+                reading.gone.add(oid)
             else:
                 reading.wrong[oid] = why
         options.reporter.advance(about.st_size)
@@ -136,6 +141,7 @@ class _Reading:
 
     def __init__(self, project: Project) -> None:
         self.wrong: dict[str, str] = {}
+        self.gone: set[str] = set()
         self._file = os.path.join(project.state_dir, "verified")
         self._known = self._load()
         self._unsaved = 0
@@ -243,6 +249,8 @@ def mend(
     if store is None:
         return _mend_network(project, target, wanted, options, corrupt), set()
     right = {oid for oid in wanted if engine.is_right(store, oid)}
+    # Bad and not for us to set aside, or put there by another process since.
+    held = {oid for oid in wanted if oid not in right and store.has(oid, None)}
     for source in sources(project, target):
         left = [(oid, None) for oid in wanted if not store.has(oid, None)]
         # Hashed on the way: a copy that is bad as well is set aside where it is, and not spread.
@@ -256,7 +264,8 @@ def mend(
                 raise
             continue  # another's place, gone or closed to us since it was listed
     _from_worktree(project, target, {oid for oid in wanted if not store.has(oid, None)}, options)
-    return [oid for oid in wanted if oid not in right and store.has(oid, None)], right
+    right |= {oid for oid in held if engine.is_right(store, oid)}
+    return [oid for oid in wanted if oid not in held | right and store.has(oid, None)], right
 
 
 def _mend_network(

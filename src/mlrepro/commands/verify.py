@@ -131,6 +131,7 @@ class _Check:
         self.corrupt: dict[str, str] = {}
         self.repaired: list[str] = []
         self._read: set[str] = set()
+        self._gone: set[str] = set()
         self._present: Mapping[str, int] = {}
         self.found = self._prove(present)
 
@@ -155,10 +156,13 @@ class _Check:
             if not todo:
                 return
             self._read.update(todo)
-            wrong = mending.read_all(self.project, self.target, todo, self.options)
-            if not wrong:
+            wrong, gone = mending.read_all(self.project, self.target, todo, self.options)
+            if not (wrong or gone):
                 return
             self.corrupt.update(wrong)
+            self.corrupt.update((oid, "it comes and goes") for oid in gone & self._gone)
+            self._read -= gone - self._gone  # one that is back is read then
+            self._gone |= gone
             self.found = self._prove()
 
     def repair(self) -> None:
