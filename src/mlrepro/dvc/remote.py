@@ -170,7 +170,7 @@ class Remote:
         about = f"{self.place} {final} {os.stat(source).st_size}"
         in_parts = self.fs.protocol in _APPENDABLE and os.stat(source).st_size >= LARGE
         first = begun.resume(about) if in_parts else []
-        name = first[0] if first and first[0].isalnum() else os.urandom(8).hex()
+        name = first[0] if first and first[0].isalnum() else leftovers.new_name()
         temp = f"{self._beside}/{name}"
         self._make_folders(temp, final)
         done = False
@@ -287,7 +287,7 @@ class Remote:
         self.require()
         self._hear()
         folder = self._beside
-        path = f"{folder}/{os.urandom(8).hex()}"
+        path = f"{folder}/{leftovers.new_name()}"
         data = os.urandom(16)
         with tempfile.TemporaryDirectory(dir=self._room) as room:
             there, back = os.path.join(room, "there"), os.path.join(room, "back")
