@@ -60,21 +60,20 @@ def stream(
 ) -> str:
     """The md5 of an open file from here to its end, copied to every sink on the way.
 
-    The bytes hashed are the bytes written. One thread reads and hashes, another writes, and the
+    The bytes hashed are the bytes written. One thread reads and writes, this one hashes, and the
     few chunks between them bound the memory. Raises what a sink explains, OSError where reading
     fails, and what ``look`` raises; the sinks then hold a part.
     """
     from hashlib import md5 as large
 
     digest, unseen = large(usedforsecurity=False), 0
-    with _Writer(sinks) as writer:
+    with _Reader(fd, sinks) as reader:
         while True:
-            view = writer.take()
-            count = os.readv(fd, [view])
+            view, count = reader.take()
             if not count:
                 return digest.hexdigest()
-            writer.put(view, count)
             digest.update(view[:count])
+            reader.give_back(view)
             advance(count)
             unseen += count
             if unseen >= _LOOK_EVERY:
@@ -109,60 +108,68 @@ def nothing(_: int = 0) -> None:
     """For ``look`` or ``advance``, where there is nothing to look at or to tell."""
 
 
-class _Writer:
-    """The thread that writes what the other one read; with no sinks there is none."""
+class _Reader:
+    """The thread that reads chunks, hands each over to be hashed, and writes it meanwhile.
 
-    def __init__(self, sinks: Sequence[Sink]) -> None:
+    A chunk that was given back is read into again only by that thread, and so once it is written.
+    """
+
+    def __init__(self, fd: int, sinks: Sequence[Sink]) -> None:
         import threading
         from queue import SimpleQueue
 
+        self._fd = fd
         self._sinks = sinks
         self._free: SimpleQueue[memoryview] = SimpleQueue()
         self._full: SimpleQueue[tuple[memoryview, int]] = SimpleQueue()
         self._error: BaseException | None = None
-        self._thread = threading.Thread(target=self._write, daemon=True) if sinks else None
-        for _ in range(_BUFFERS if sinks else 1):
+        self._over = False
+        self._thread = threading.Thread(target=self._run, daemon=True)
+        for _ in range(_BUFFERS):
             self._free.put(memoryview(bytearray(_CHUNK)))
 
-    def take(self) -> memoryview:
-        """A chunk to read into, as soon as one has been written."""
-        view = self._free.get()
+    def take(self) -> tuple[memoryview, int]:
+        """The next chunk and how many bytes it has, 0 at the end, when all is written."""
+        view, count = self._full.get()
         if self._error is not None:
             raise self._error
-        return view
+        return view, count
 
-    def put(self, view: memoryview, count: int) -> None:
-        """Hand a chunk over; it may still be read, until the next take."""
-        if self._thread:
-            self._full.put((view, count))
-        else:
-            self._free.put(view)
+    def give_back(self, view: memoryview) -> None:
+        """Let a chunk be used again."""
+        self._free.put(view)
 
-    def __enter__(self) -> _Writer:
-        if self._thread:
-            self._thread.start()
+    def __enter__(self) -> _Reader:
+        self._thread.start()
         return self
 
-    def __exit__(self, kind: object, *_: object) -> None:
-        if self._thread:
-            self._full.put((memoryview(b""), 0))
-            self._thread.join()
-            if kind is None and self._error is not None:
-                raise self._error
+    def __exit__(self, *_: object) -> None:
+        self._over = True
+        self._free.put(memoryview(b""))  # it may wait for one
+        self._thread.join()
 
-    def _write(self) -> None:
+    def _run(self) -> None:
+        try:
+            self._copy()
+        except BaseException as error:  # noqa: BLE001 (raised where the chunks are taken)
+            self._error = error
+        self._full.put((memoryview(b""), 0))
+
+    def _copy(self) -> None:
         done = begun = 0
         while True:
-            view, count = self._full.get()
+            view = self._free.get()
+            if self._over:
+                return
+            count = os.readv(self._fd, [view])
             if not count:
                 return
-            if self._error is None:
-                for sink in self._sinks:
-                    try:
-                        write_all(sink.fd, view[:count])
-                    except OSError as error:
-                        self._error = sink.explain(error)
-            self._free.put(view)
+            self._full.put((view, count))
+            for sink in self._sinks:
+                try:
+                    write_all(sink.fd, view[:count])
+                except OSError as error:
+                    raise sink.explain(error) from error
             done += count
             if done - begun >= _BEGIN_EVERY:
                 for sink in self._sinks:
