@@ -51,6 +51,18 @@ class Hooked(Repo):
 
     way = ""
 
+    def edit_unseen(self, name: str) -> None:
+        """Give a file other bytes, as many as before, and its old date."""
+        path = self.path(name)
+        before = path.stat()
+        path.write_bytes(bytes(byte ^ 1 for byte in path.read_bytes()))
+        os.utime(path, ns=(before.st_atime_ns, before.st_mtime_ns))
+
+    def put_data_behind_a_link(self) -> None:
+        """Move the folder ``data``, and leave a symlink that leads to it."""
+        self.path("data").rename(self.path("elsewhere"))
+        self.path("data").symlink_to("elsewhere")
+
     def __init__(self, root: str | os.PathLike[str]) -> None:
         super().__init__(root)
         self.store = self.root / "stores" / "blob"

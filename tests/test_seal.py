@@ -95,19 +95,6 @@ def _replace(path: Path, content: bytes) -> None:
     path.write_bytes(content)
 
 
-def _same_size(repo: Hooked, name: str) -> None:
-    """Other bytes, as many, and the old date."""
-    path = repo.path(name)
-    before = path.stat()
-    path.write_bytes(bytes(byte ^ 1 for byte in path.read_bytes()))
-    os.utime(path, ns=(before.st_atime_ns, before.st_mtime_ns))
-
-
-def _behind_a_link(repo: Hooked) -> None:
-    repo.path("data").rename(repo.path("elsewhere"))
-    repo.path("data").symlink_to("elsewhere")
-
-
 def _raw(repo: Hooked) -> None:
     repo.git("add", "--force", DATA)
 
@@ -138,18 +125,18 @@ def _conflict(repo: Hooked) -> None:
 # What takes away the proof of both, of ``status`` alone, and of neither.
 BOTH: dict[str, Change] = {
     "edited": lambda repo: repo.edit("again"),
-    "edited, of the same size and date": lambda repo: _same_size(repo, DATA),
+    "edited, of the same size and date": lambda repo: repo.edit_unseen(DATA),
     "replaced by its like": lambda repo: shutil.copy2(
         repo.path(DATA).rename(repo.path("data/kept")), repo.path(DATA)
     ),
     "deleted": lambda repo: repo.path(DATA).unlink(),
     "executable": lambda repo: repo.path(DATA).chmod(0o755),
-    "a member edited": lambda repo: _same_size(repo, "images/sub/b.png"),
+    "a member edited": lambda repo: repo.edit_unseen("images/sub/b.png"),
     "a member more": lambda repo: repo.write("images/c.png", "c"),
     "a member less": lambda repo: repo.path("images/a.png").unlink(),
     "a link in the folder": lambda repo: repo.path("images/link").symlink_to("a.png"),
     "a rule of .dvcignore": lambda repo: repo.write(".dvcignore", "*.png\n"),
-    "data behind a link": _behind_a_link,
+    "data behind a link": Hooked.put_data_behind_a_link,
     "raw data staged": _raw,
     "blob gone": lambda repo: _blob(repo).unlink(),
     "blob of another size": lambda repo: _replace(_blob(repo), b""),

@@ -57,18 +57,6 @@ def _seal(repo: Hooked) -> None:
     repo.commits("-m", "sealed")
 
 
-def _same_size(repo: Hooked) -> None:
-    path = repo.path(DATA)
-    before = path.stat()
-    path.write_bytes(bytes(byte ^ 1 for byte in path.read_bytes()))
-    os.utime(path, ns=(before.st_atime_ns, before.st_mtime_ns))
-
-
-def _behind_a_link(repo: Hooked) -> None:
-    repo.path("data").rename(repo.path("elsewhere"))
-    repo.path("data").symlink_to("elsewhere")
-
-
 def _store_behind_a_link(repo: Hooked) -> None:
     repo.store.rename(repo.root / "moved")
     repo.store.symlink_to(repo.root / "moved")
@@ -83,7 +71,7 @@ def _emptied(repo: Hooked, content: bytes) -> None:
 Change = Callable[[Hooked], object]
 NOT_HELD: dict[str, Change] = {
     "edited": lambda repo: repo.edit("again"),
-    "edited, of the same size and date": _same_size,
+    "edited, of the same size and date": lambda repo: repo.edit_unseen(DATA),
     "the odd one edited": lambda repo: repo.edit("again", ODD),
     "replaced by its like": lambda repo: shutil.copy2(
         repo.path(DATA).rename(repo.path("kept")), repo.path(DATA)
@@ -91,7 +79,7 @@ NOT_HELD: dict[str, Change] = {
     "deleted": lambda repo: repo.path(DATA).unlink(),
     "a folder in its place": lambda repo: [repo.path(DATA).unlink(), repo.path(DATA).mkdir()],
     "executable": lambda repo: repo.path(DATA).chmod(0o755),
-    "data behind a link": _behind_a_link,
+    "data behind a link": Hooked.put_data_behind_a_link,
     "store behind a link": _store_behind_a_link,
     "raw data staged": lambda repo: repo.git("add", "--force", DATA),
     "odd raw data staged": lambda repo: repo.git("add", "--force", ODD),
