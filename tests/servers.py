@@ -204,6 +204,9 @@ class Azure:
         """Put other bytes in a blob's place."""
         self._service().get_blob_client(bucket, key).upload_blob(data, overwrite=True)
 
+    def remove(self, bucket: str, key: str) -> None:
+        self._service().get_blob_client(bucket, key).delete_blob()
+
     def objects(self, bucket: str) -> dict[str, int]:
         """Every blob's name and size."""
         found = self._service().get_container_client(bucket).list_blobs()

@@ -90,13 +90,16 @@ class Begun:
                 self.parts[int(number)] = " ".join(told[:-1])
         return lines[2].split()
 
-    def begin(self, about: str, *first: str) -> None:
-        """Note that it begins now, or goes on; ``first`` is what ``resume`` gives back."""
+    def begin(self, about: str, *first: str, mode: int = 0o666) -> None:
+        """Note that it begins now, or goes on; ``first`` is what ``resume`` gives back.
+
+        ``mode``: the note's permission bits, as far as the umask lets them.
+        """
         if not self.kept:
             return
         flags = os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_NOFOLLOW | os.O_CLOEXEC
         try:
-            self._note = os.open(self._base + ".note", flags, 0o666)
+            self._note = os.open(self._base + ".note", flags, mode)
             if self.parts:
                 self._write("\n")  # the last line may have been cut off
             else:

@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 import os
-from collections import deque
 from collections.abc import Generator
-from concurrent.futures import Future
 from contextlib import closing, suppress
 from hashlib import md5, sha256
 from html import unescape
 from typing import Any
 
 from mlrepro.dvc.begun import Begun
-from mlrepro.dvc.ranges import PART, Hands, Room
+from mlrepro.dvc.parts import sent
+from mlrepro.dvc.ranges import PART, Room
 from mlrepro.dvc.signed import Requests, elements, value_of
 from mlrepro.errors import BlobCorrupt
 
@@ -96,34 +95,7 @@ class _Upload:
 
     def parts(self) -> Generator[bytes]:
         """Each part of the file in its order, while those before it are sent."""
-        ahead: deque[Future[None]] = deque()
-        fd = os.open(self._source, os.O_RDONLY | os.O_CLOEXEC)
-        number = 0
-        try:
-            with Hands() as pool:
-                try:
-                    while data := _read(fd, self._part):
-                        number += 1
-                        while not self._room.take(len(ahead)):
-                            self._wait(ahead)
-                        ahead.append(pool.submit(self._send, number, data))
-                        yield data
-                    while ahead:
-                        self._wait(ahead)
-                finally:
-                    for one in ahead:
-                        one.cancel()
-                    for one in ahead:
-                        with suppress(Exception):
-                            one.result()
-                        self._room.give()
-        finally:
-            os.close(fd)
-
-    def _wait(self, ahead: deque[Future[None]]) -> None:
-        ahead[0].result()
-        ahead.popleft()
-        self._room.give()
+        return sent(self._source, self._part, self._send, self._room)
 
     def _send(self, number: int, data: bytes) -> None:
         digest = sha256(data).hexdigest()
@@ -156,16 +128,6 @@ class _Upload:
         with suppress(Exception):  # else its own rules clear them away
             self._ask("DELETE", self._key, {"uploadId": self._id})
         self._begun.forget()
-
-
-def _read(fd: int, count: int) -> bytes:
-    data = os.read(fd, count)
-    while data and len(data) < count:
-        more = os.read(fd, count - len(data))
-        if not more:
-            break
-        data += more
-    return data
 
 
 def _says(error: Exception, *codes: str) -> bool:

@@ -12,7 +12,7 @@ import time
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
-from mlrepro.dvc import leftovers, ranges
+from mlrepro.dvc import clouds, leftovers, ranges
 from mlrepro.dvc.answers import WHOLE, is_of
 from mlrepro.dvc.begun import Begun
 from mlrepro.dvc.failures import missing_remote, translate
@@ -163,12 +163,17 @@ class Remote:
 
         Who takes it meanwhile has the same bytes. Whether they arrived is still to be asked.
         """
-        final = self.path(oid, legacy)
+        final, size = self.path(oid, legacy), os.stat(source).st_size
+        about = f"{self.place} {final} {size}"
         if not self.has_folders:
-            self.fs.put_file(source, final, callback=callback)
+            fs = self.fs.fs
+            in_parts = size >= LARGE and not legacy
+            if not in_parts or not clouds.send(
+                fs, source, final, oid, about, callback, begun, self._parts
+            ):
+                self.fs.put_file(source, final, callback=callback)
             return False
-        about = f"{self.place} {final} {os.stat(source).st_size}"
-        in_parts = self.fs.protocol in _APPENDABLE and os.stat(source).st_size >= LARGE
+        in_parts = self.fs.protocol in _APPENDABLE and size >= LARGE
         first = begun.resume(about) if in_parts else []
         name = first[0] if first and first[0].isalnum() else leftovers.new_name()
         temp = f"{self._beside}/{name}"
