@@ -15,7 +15,7 @@ import pytest
 
 from building import blob_path
 from hooked import DATA, POINTER, Hooked
-from mlrepro import sealing
+from mlrepro import seal, sealing
 from mlrepro.errors import HOLDS as HELD, STALE
 
 pytestmark = pytest.mark.skipif(
@@ -148,6 +148,30 @@ def test_in_other_shells(sealed: Hooked, shell: str) -> None:
     assert _asked(sealed, shell) not in (HELD, STALE)
 
 
+@pytest.mark.parametrize("shell", ["dash", "bash"])
+def test_as_many_files_as_a_shell_looks_at(sealed: Hooked, shell: str) -> None:
+    """Bash takes a file for a program where it finds NULs in it, and is ``sh`` on many systems."""
+    if shutil.which(shell) is None:
+        pytest.skip(f"{shell} is not here")
+    names = [f"data/{number}.bin" for number in range(80)]
+    for name in names:
+        sealed.write(name, name)
+    assert sealed.mlrepro("track", *names).exit_code == 0
+    sealed.commits("-m", "many")
+    _seal(sealed)
+    assert _asked(sealed, shell) == HELD
+
+
+def test_a_name_that_would_end_early_is_not_sealed(sealed: Hooked) -> None:
+    name = "data/a\x1eb.bin"
+    sealed.write(name, "odd")
+    assert sealed.mlrepro("track", name).exit_code == 0
+    sealed.commits("-m", "very odd")
+    _seal(sealed)
+    assert _asked(sealed) not in (HELD, STALE)
+    assert sealed.git("status", "--porcelain").stdout == ""
+
+
 def test_a_tree_that_git_is_told_to_take_for_another(sealed: Hooked) -> None:
     """``git replace`` hides no pointer that changed."""
     proven = sealed.git("rev-parse", "HEAD^{tree}").stdout.strip()
@@ -175,7 +199,7 @@ def test_a_damaged_seal_says_nothing_wrong(sealed: Hooked) -> None:
     sealed.edit("again")
     path = sealed.state / "seal"
     whole = path.read_bytes()
-    for at in range(0, whole.index(b"\0"), 41):
+    for at in range(0, whole.index(seal.END), 41):
         for bad in (whole[:at], whole[:at] + bytes([whole[at] ^ 1]) + whole[at + 1 :]):
             path.write_bytes(bad)
             assert _asked(sealed) != HELD, at
@@ -199,7 +223,7 @@ def test_a_folder_and_very_many_files_are_left_to_python(
     sealed.commits("-m", "images")
     _seal(sealed)
     text = (sealed.state / "seal").read_bytes()
-    assert text.split(b"\n", 1)[1].startswith(b"exit 1\n\0")
+    assert text.split(b"\n", 1)[1].startswith(b"exit 1\n" + seal.END)
     assert _asked(sealed) == 1
 
 

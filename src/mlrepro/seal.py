@@ -11,7 +11,10 @@ from _imp import source_hash
 # size, times, inode and device of every file that was looked at then. Where it is absent, damaged,
 # of other places or settings, or where anything is not as it says, the answer is no.
 
-MAGIC = b"# mlrepro seal 2 "  # then a checksum, a line end, what a shell makes of it, and a zero
+MAGIC = b"# mlrepro seal 3 "  # then a checksum, a line end, what a shell makes of it, and END
+# Ends a field. Not a NUL: bash does not read a file that has some hundred of them. A name that has
+# this byte is not sealed.
+END = b"\x1e"
 FILE = b"mlrepro/seal"  # in the worktree's own git folder
 SETTINGS = (  # what in the environment says where things are
     b"AWS_ENDPOINT_URL", b"DVC_GLOBAL_CONFIG_DIR", b"DVC_SYSTEM_CONFIG_DIR", b"HOME",
@@ -97,7 +100,7 @@ def read(git_dir: bytes) -> Seal | None:
     start = len(MAGIC) + 17
     if data[: len(MAGIC)] != MAGIC or data[len(MAGIC) : start] != sum_of(data[start:]) + b"\n":
         return None
-    found = parsed(data[start:].split(b"\0")[1:])
+    found = parsed(data[start:].split(END)[1:])
     return found if found.git_dir == git_dir and found.settings == settings_now() else None
 
 
@@ -130,7 +133,7 @@ def parsed(fields: list[bytes]) -> Seal:
 
 
 def rendered(seal: Seal) -> bytes:
-    """The bytes of a seal's file."""
+    """The bytes of a seal's file. Raises ValueError for a name that ends a field."""
     counts = b"%d %d %d %d" % (
         len(seal.looks), len(seal.folders), len(seal.pointers), len(seal.clean),
     )  # fmt: skip
@@ -142,7 +145,9 @@ def rendered(seal: Seal) -> bytes:
         fields += pair
     for entry in seal.entries:
         fields += entry
-    body = b"\0".join([seal.shell, *fields])
+    if any(END in field for field in fields):
+        raise ValueError("a name that ends a field")
+    body = END.join([seal.shell, *fields])
     return MAGIC + sum_of(body) + b"\n" + body
 
 

@@ -97,7 +97,7 @@ def _keep(
     try:
         if are_settled(project.root, (*looks, *wider), began_ns):
             keep(project, of(project, proof, looks, wider))
-    except (OSError, MlreproError):
+    except (OSError, ValueError, MlreproError):
         pass  # it only saves time
 
 
