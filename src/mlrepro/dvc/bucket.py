@@ -22,6 +22,7 @@ from mlrepro.parallel import Crew, Halted
 _FEW = 16  # blobs that are asked for one by one
 _PAGES = 4  # of the whole listing, before folders are listed: a page has a thousand blobs
 _NOTHING = md5(usedforsecurity=False).hexdigest()[2:]  # ends the name of the blob of no bytes
+_PIECE = 1 << 16  # bytes that are handed over at once, at least
 _TRIES = 5  # for what breaks in the middle of an answer
 
 
@@ -245,7 +246,7 @@ class Bucket:
     def _receive(
         self, oid: str, legacy: bool, size: int | None, temp: str, callback: Any, begun: Begun
     ) -> Received:
-        from obstore import get_range, head
+        from obstore import head
 
         path = self.path(oid, legacy)
         if size is not None and size >= LARGE:
@@ -259,10 +260,10 @@ class Bucket:
             callback.relative_update(whole)
             return Received(temp, legacy, md5(first, usedforsecurity=False).hexdigest())
 
-        def read(start: int, end: int) -> Any:
+        def read(start: int, end: int, memory: memoryview) -> Any:
             if end <= len(first):
                 return first[start:end]
-            return self._ask(lambda store: get_range(store, path, start=start, end=end))
+            return self._ask(lambda store: _part(store, path, start, end, memory))
 
         what = f"{self.place} {path} {whole} {about.get('e_tag')}"
         place, digest = ranges.fetch(oid, read, what, whole, begun, temp, callback, self._room)
@@ -274,6 +275,20 @@ class Bucket:
 
         aside = f".quarantine/{oid}.{os.urandom(4).hex()}"
         self._ask(lambda store: copy(store, self.path(oid, legacy), aside))
+
+
+def _part(store: Any, path: str, start: int, end: int, memory: memoryview) -> memoryview:
+    """Some bytes of an object, put into ``memory`` as they come: no second copy is ever there."""
+    from obstore import get
+
+    done = 0
+    for piece in get(store, path, options={"range": (start, end)}).stream(min_chunk_size=_PIECE):
+        view = memoryview(piece)
+        if done + len(view) > end - start:
+            raise ConnectionError(f"more bytes came than the {end - start} that were asked for")
+        memory[done : done + len(view)] = view
+        done += len(view)
+    return memory[:done]
 
 
 def _beginning(store: Any, path: str, size: int | None) -> tuple[Any, bytes]:
