@@ -7,6 +7,7 @@ import fcntl
 import hashlib
 import mmap
 import os
+import tempfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -33,7 +34,7 @@ def cannot() -> bool:
     """Whether this system vouches for nothing: no leases, or times that are not our clock's."""
     if not hasattr(fcntl, "F_SETLEASE"):
         return True
-    return not kernel.dates_by_our_clock(os.stat(Path(__file__)).st_dev)
+    return not kernel.dates_by_our_clock(os.stat(tempfile.gettempdir()).st_dev)
 
 
 vouches = pytest.mark.skipif(cannot(), reason="every blob is hashed again here")
@@ -108,6 +109,24 @@ def test_hashed_once(
     for oid in map(oid_of, contents):  # each lies in the cache, right and protected
         blob = work.root / ".dvc" / "cache" / "files" / "md5" / oid[:2] / oid[2:]
         assert oid_of(blob.read_bytes()) == oid and blob.stat().st_mode & 0o777 == 0o444
+
+
+@vouches
+def test_members_whose_size_is_not_known(far: Far, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As large as what is asked for first, a little larger, much larger."""
+    sizes = [ranges.PART - 1, ranges.PART, ranges.PART + 1, LARGE]
+    contents = {f"data/{size}": os.urandom(size) for size in sizes}
+    for name, content in contents.items():
+        far.write(name, content)
+    assert far.track("data").errors == ()
+    far.save()
+    far.forget()
+    for name in contents:
+        (far.root / name).unlink()
+    hashed = Hashed(monkeypatch)
+    assert far.pull().errors == ()
+    assert {name: far.read(name) for name in contents} == contents
+    assert sum(sizes) <= hashed.bytes < sum(sizes) + LITTLE, hashed.bytes / MIB
 
 
 Change = Callable[[Path], None]

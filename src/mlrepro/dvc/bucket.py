@@ -14,7 +14,7 @@ from mlrepro.durable import write_all
 from mlrepro.dvc import multipart, ranges
 from mlrepro.dvc.answers import missing_remote
 from mlrepro.dvc.begun import Begun
-from mlrepro.dvc.ranges import LARGE, Received, Room
+from mlrepro.dvc.ranges import LARGE, PART, Received, Room
 from mlrepro.dvc.s3 import Settings
 from mlrepro.dvc.signed import Requests
 from mlrepro.parallel import Crew, Halted
@@ -250,7 +250,7 @@ class Bucket:
 
         path = self.path(oid, legacy)
         if size is not None and size >= LARGE:
-            about, first = self._ask(lambda store: head(store, path)), b""
+            about, first = self._ask(lambda store: head(store, path)), memoryview(b"")
         else:
             about, first = self._ask(lambda store: _beginning(store, path, size))
         whole = int(about["size"])
@@ -260,9 +260,12 @@ class Bucket:
             callback.relative_update(whole)
             return Received(temp, legacy, md5(first, usedforsecurity=False).hexdigest())
 
+        beginning = [first] if len(first) == PART else []
+        del first
+
         def read(start: int, end: int, memory: memoryview) -> Any:
-            if end <= len(first):
-                return first[start:end]
+            if start == 0 and beginning:
+                return beginning.pop()  # so that it is not held until all has come
             return self._ask(lambda store: _part(store, path, start, end, memory))
 
         what = f"{self.place} {path} {whole} {about.get('e_tag')}"
@@ -291,13 +294,13 @@ def _part(store: Any, path: str, start: int, end: int, memory: memoryview) -> me
     return memory[:done]
 
 
-def _beginning(store: Any, path: str, size: int | None) -> tuple[Any, bytes]:
-    """What an object is, and its bytes: all of a small one; of another some, or none."""
+def _beginning(store: Any, path: str, size: int | None) -> tuple[Any, memoryview]:
+    """What an object is, and its bytes: all of a small one; of another the first part, or none."""
     from obstore import get
 
     # Of nothing at all no range can be asked for; who has no bytes says so in a pointer, too.
-    part = {"range": (0, LARGE)} if size is None and not path.endswith(_NOTHING) else None
+    part = {"range": (0, PART)} if size is None and not path.endswith(_NOTHING) else None
     found = get(store, path, options=part)
     if part is None and int(found.meta["size"]) >= LARGE:
-        return found.meta, b""
-    return found.meta, bytes(found.bytes())
+        return found.meta, memoryview(b"")
+    return found.meta, memoryview(found.bytes())
