@@ -10,7 +10,7 @@ from hypothesis import assume, given, strategies as st
 from mlrepro import pointer
 from mlrepro.errors import PointerError, PointerUnknown
 from mlrepro.pointer import Member, Out, Pointer
-from pointer_cases import OID, OTHER, loads
+from pointer_cases import OID, OTHER, loads, names, odd_oids
 
 
 @pytest.mark.parametrize(
@@ -349,3 +349,40 @@ def test_a_bomb_is_refused(text):
     with pytest.raises(PointerError) as caught:
         pointer.parse(text, "x")
     assert len(caught.value.message) < 1000
+
+
+def outcome(text: bytes) -> tuple[object, ...]:
+    """What becomes of a pointer: all that was read, or what is wrong with it."""
+    try:
+        found = pointer.parse(text, "x.dvc")
+    except PointerError as error:
+        return type(error), error.code, error.message, error.hint
+    return found, found.exact, [out.order for out in found.outs]
+
+
+USUAL = pointer.render(Pointer((Out("data-1/set_2.csv", OID, 1234),)))
+
+
+@given(
+    name=names | st.sampled_from(["1e5", "0x1f", "No", "null", "a/../b", ".git/x", "a//b", "/a"]),
+    oid=odd_oids | st.just(OID),
+    size=st.integers(0, 1 << 70).map(str) | st.sampled_from(["", "007", "-1", "1_0", "\u0663"]),
+    cut=st.none() | st.tuples(st.integers(0, 120), st.integers(0, 120), st.binary(max_size=3)),
+)
+def test_the_usual_one_is_read_as_any_other(name, oid, size, cut):
+    """The short way says what the grammar says, or nothing: of right ones and of damaged ones."""
+    text = f"outs:\n- md5: {oid}\n  size: {size}\n  hash: md5\n  path: {name}\n".encode()
+    texts = [text, USUAL]
+    if cut is not None:
+        first, last, between = cut
+        texts += [one[:first] + between + one[last:] for one in texts]
+    for one in texts:
+        short = outcome(one)
+        with pytest.MonkeyPatch.context() as longer:
+            longer.setattr(pointer, "_usual", lambda text: None)
+            assert short == outcome(one)
+
+
+def test_the_usual_one_is_read_the_short_way():
+    assert pointer._usual(USUAL) == pointer.parse(USUAL, "x.dvc")
+    assert pointer._usual(USUAL.replace(b"1234", b"01234")) is None

@@ -50,8 +50,7 @@ class Filler:
                 for blob in open_blobs(store, item.oid, bad):
                     if item.legacy and not blob.legacy:
                         continue  # the same text, maybe with other line ends
-                    _empty(fd)
-                    if blob.pour(fd, self._explain, self.crew.check, self.reporter.advance):
+                    if self._pour(blob, fd):
                         if item.size is None or blob.stat.st_size == item.size:
                             self._keep(blob)
                             return True
@@ -76,6 +75,18 @@ class Filler:
         else:
             self.report.failed.append((item.dest, problem))
         return False
+
+    def _pour(self, blob: Blob, fd: int) -> bool:
+        """Copy a blob into an open file; says whether its bytes are right.
+
+        One that came a moment ago was hashed then, and is not again while it is known to be as it
+        was. Where that was in vain, the reporter hears of some bytes twice.
+        """
+        _empty(fd)
+        if blob.copy(fd, self.crew.check, self.reporter.advance):
+            return True
+        _empty(fd)
+        return blob.pour(fd, self._explain, self.crew.check, self.reporter.advance)
 
     def _keep(self, blob: Blob) -> None:
         """Give the cache a blob whose bytes were just found right."""

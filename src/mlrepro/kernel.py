@@ -163,8 +163,7 @@ def has_writer(fd: int) -> bool:
     if lease is None:
         return False
     try:
-        fcntl.fcntl(fd, getattr(fcntl, "F_SETSIG", 10), _SIGURG)
-        fcntl.fcntl(fd, lease, fcntl.F_RDLCK)
+        _take_lease(fd, lease)
     except OSError as error:
         return error.errno in (errno.EAGAIN, errno.EBUSY)
     try:
@@ -172,6 +171,35 @@ def has_writer(fd: int) -> bool:
     except OSError:
         pass  # it ends when the file is closed
     return False
+
+
+def hold_writers_off(fd: int) -> bool:
+    """Have whoever opens the file for writing wait until ``fd`` is closed; for a moment only.
+
+    False where a process has it open for writing already, or where that cannot be had.
+    """
+    lease = getattr(fcntl, "F_SETLEASE", None)
+    if lease is None:
+        return False
+    try:
+        _take_lease(fd, lease)
+    except OSError:
+        return False
+    return True
+
+
+def writers_were_held_off(fd: int) -> bool:
+    """Whether none has tried to open it for writing since: one that does not wait need not."""
+    try:
+        return bool(fcntl.fcntl(fd, fcntl.F_GETLEASE) == fcntl.F_RDLCK)
+    except (AttributeError, OSError):
+        return False
+
+
+def _take_lease(fd: int, lease: int) -> None:
+    """A read lease; who breaks it causes a signal that is ignored by default. Raises OSError."""
+    fcntl.fcntl(fd, getattr(fcntl, "F_SETSIG", 10), _SIGURG)
+    fcntl.fcntl(fd, lease, fcntl.F_RDLCK)
 
 
 _loaded: list[Any] = []

@@ -49,6 +49,9 @@ MAX_COUNT = (1 << 63) - 1  # bytes, and files of a folder: what a file system co
 MAX_INDENT = 8  # DVC writes its list with none; formatters indent it by 2 or 4
 
 _KEYS = ("md5", "size", "nfiles", "isexec", "hash", "path")  # in DVC's order
+# What surrounds hash, size and path in what DVC writes for a file, and the keys' order there.
+_USUAL = (b"outs:\n- md5: ", b"\n  size: ", b"\n  hash: md5\n  path: ")
+_USUAL_ORDER = ("md5", "size", "hash", "path")
 _PRINTABLE = bytes(range(0x20, 0x7F)) + b"\n"
 _MARKERS = (b"<<<<<<<", b"|||||||", b">>>>>>>")  # of a merge that git could not finish
 
@@ -99,6 +102,9 @@ def parse(text: bytes, name: str) -> Pointer:
     PointerUnknown for what DVC might read but this grammar does not: comments, other keys, flow
     style, anchors, a missing final newline.
     """
+    usual = _usual(text)
+    if usual is not None:
+        return usual
     try:
         lines = _lines(text)
         outs, wdir = _parse_document(lines)
@@ -148,6 +154,28 @@ def out_path(pointer_relpath: str, pointer: Pointer, out: Out) -> str:
     if wrong:
         raise named(path_error(path, wrong), pointer_relpath)
     return path
+
+
+def _usual(text: bytes) -> Pointer | None:
+    """The pointer to a file of a plain name, as DVC writes it: read so in a quarter of the time.
+
+    None for all that differs from it by a single byte, be it right or wrong.
+    """
+    before, between, behind = _USUAL
+    at, end = len(before) + 32, len(before) + 32 + len(between)
+    if text[: len(before)] != before or text[at:end] != between or text[-1:] != b"\n":
+        return None
+    size, found, path = text[end:-1].partition(behind)
+    if not found or not size.isdigit() or len(size) > 18 or (size[:1] == b"0" and size != b"0"):
+        return None
+    try:
+        oid, name = text[len(before) : at].decode("ascii"), path.decode("ascii")
+    except UnicodeDecodeError:
+        return None
+    plain = scalar.stands_plain(oid, len("  md5:")) and scalar.stands_plain(name, len("  path:"))
+    if not plain or not is_oid(oid) or path_problem(name):
+        return None
+    return Pointer((Out(name, oid, int(size), order=_USUAL_ORDER),))
 
 
 def _lines(text: bytes) -> list[str]:

@@ -66,7 +66,7 @@ def dump(key: str, text: str, indent: int) -> str:
     escapes instead, which DVC reads right.
     """
     column = indent + len(key) + 1
-    if column + 1 + len(text) <= WIDTH and _SAFE.issuperset(text) and _surely_text(text):
+    if stands_plain(text, column):
         return f"{key}: {text}"
     style = _choose_style(text)
     if style == "":
@@ -81,6 +81,14 @@ def dump(key: str, text: str, indent: int) -> str:
     except PointerError:
         pass  # what cannot be read back is not written
     return f'{key}: "{"".join(_escaped(char) or char for char in text)}"'
+
+
+def stands_plain(text: str, column: int) -> bool:
+    """Whether ``text`` is written as it is behind a colon that ends in ``column``, and read so.
+
+    Cheap, so it misses some.
+    """
+    return column + 1 + len(text) <= WIDTH and _SAFE.issuperset(text) and _surely_text(text)
 
 
 def is_text(text: str) -> bool:

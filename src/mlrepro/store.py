@@ -33,13 +33,15 @@ class Store:
     otherwise.
     """
 
-    __slots__ = ("_old", "aside", "base", "changed", "root")
+    __slots__ = ("_old", "aside", "base", "changed", "proven", "root")
 
     def __init__(self, root: str, layout: str = "files/md5") -> None:
         self.root = root
         self.base = f"{root}/{layout}" if layout else root
         self.changed: set[str] = set()  # folders that got a new one, which is still to be flushed
         self.aside: dict[str, str] = {}  # oid → where what was found damaged was put; "": left
+        # oid → size, mtime, ctime, inode and device of a file that this process has just hashed
+        self.proven: dict[str, tuple[int, int, int, int, int]] = {}
         self._old: bool | None = None  # whether DVC 2 put anything here
 
     def path(self, oid: str) -> str:

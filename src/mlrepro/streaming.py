@@ -104,6 +104,29 @@ def pour(
     return md5(data)
 
 
+def copy_over(
+    fd: int, size: int, target: int, look: Callable[[], None], advance: Callable[[int], None]
+) -> bool:
+    """Copy an open file's first ``size`` bytes to another, empty one, within the kernel.
+
+    False where it cannot do that, or not all of it; ``target`` then holds a part. Raises what
+    ``look`` raises.
+    """
+    done = 0
+    while done < size:
+        try:
+            count = os.sendfile(target, fd, done, min(size - done, _BEGIN_EVERY))
+        except OSError:
+            return False
+        if not count:
+            return False
+        begin_writeback(target, done, count)
+        advance(count)
+        done += count
+        look()
+    return True
+
+
 def nothing(_: int = 0) -> None:
     """For ``look`` or ``advance``, where there is nothing to look at or to tell."""
 

@@ -221,12 +221,15 @@ def fetch_listings(
 def get(
     project: Project, target: Remote, wanted: Sequence[tuple[str, int | None]], options: Options
 ) -> list[MlreproError]:
-    """Bring blobs into the cache; returns why others could not be had than for being nowhere."""
+    """Bring blobs into the cache; returns why others could not be had than for being nowhere.
+
+    The cache knows then which of them have just been hashed.
+    """
     from mlrepro import dvc
 
     got, failed = dvc.download(
         project.root, target.name, wanted, target.cache.root,
-        jobs=options.jobs, reporter=options.reporter,
+        jobs=options.jobs, reporter=options.reporter, proven=target.cache.proven,
     )  # fmt: skip
     if target.is_network:
         Receipts(project.common_dir, target.place).add(got)

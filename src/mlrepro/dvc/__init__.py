@@ -180,12 +180,17 @@ def upload(
 def download(
     root: str, remote: str, blobs: Iterable[Blob], cache_root: str, *,
     jobs: int = 0, reporter: Reporter | None = None,
+    proven: dict[str, tuple[int, int, int, int, int]] | None = None,
 ) -> tuple[list[str], Failures]:  # fmt: skip
-    """Bring blobs from a network store into a cache: see transfer.download; raises as upload."""
+    """Bring blobs from a network store into a cache: see transfer.download; raises as upload.
+
+    ``proven``: a Store's, which gets what the new files are known by.
+    """
+    cache = Store(cache_root)
+    if proven is not None:
+        cache.proven = proven
     with _asked(root, remote) as store:
-        return transfer.download(
-            store, list(blobs), Store(cache_root), jobs, reporter or Reporter()
-        )
+        return transfer.download(store, list(blobs), cache, jobs, reporter or Reporter())
 
 
 def check(

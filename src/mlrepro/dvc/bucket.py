@@ -14,7 +14,7 @@ from mlrepro.durable import write_all
 from mlrepro.dvc import multipart, ranges
 from mlrepro.dvc.answers import missing_remote
 from mlrepro.dvc.begun import Begun
-from mlrepro.dvc.ranges import LARGE, Received, Room
+from mlrepro.dvc.ranges import LARGE, PART, Received, Room
 from mlrepro.dvc.s3 import Settings
 from mlrepro.dvc.signed import Requests
 from mlrepro.parallel import Crew, Halted
@@ -22,6 +22,7 @@ from mlrepro.parallel import Crew, Halted
 _FEW = 16  # blobs that are asked for one by one
 _PAGES = 4  # of the whole listing, before folders are listed: a page has a thousand blobs
 _NOTHING = md5(usedforsecurity=False).hexdigest()[2:]  # ends the name of the blob of no bytes
+_PIECE = 1 << 16  # bytes that are handed over at once, at least
 _TRIES = 5  # for what breaks in the middle of an answer
 
 
@@ -245,11 +246,11 @@ class Bucket:
     def _receive(
         self, oid: str, legacy: bool, size: int | None, temp: str, callback: Any, begun: Begun
     ) -> Received:
-        from obstore import get_range, head
+        from obstore import head
 
         path = self.path(oid, legacy)
         if size is not None and size >= LARGE:
-            about, first = self._ask(lambda store: head(store, path)), b""
+            about, first = self._ask(lambda store: head(store, path)), memoryview(b"")
         else:
             about, first = self._ask(lambda store: _beginning(store, path, size))
         whole = int(about["size"])
@@ -259,10 +260,13 @@ class Bucket:
             callback.relative_update(whole)
             return Received(temp, legacy, md5(first, usedforsecurity=False).hexdigest())
 
-        def read(start: int, end: int) -> Any:
-            if end <= len(first):
-                return first[start:end]
-            return self._ask(lambda store: get_range(store, path, start=start, end=end))
+        beginning = [first] if len(first) == PART else []
+        del first
+
+        def read(start: int, end: int, memory: memoryview) -> Any:
+            if start == 0 and beginning:
+                return beginning.pop()  # so that it is not held until all has come
+            return self._ask(lambda store: _part(store, path, start, end, memory))
 
         what = f"{self.place} {path} {whole} {about.get('e_tag')}"
         place, digest = ranges.fetch(oid, read, what, whole, begun, temp, callback, self._room)
@@ -276,13 +280,27 @@ class Bucket:
         self._ask(lambda store: copy(store, self.path(oid, legacy), aside))
 
 
-def _beginning(store: Any, path: str, size: int | None) -> tuple[Any, bytes]:
-    """What an object is, and its bytes: all of a small one; of another some, or none."""
+def _part(store: Any, path: str, start: int, end: int, memory: memoryview) -> memoryview:
+    """Some bytes of an object, put into ``memory`` as they come: no second copy is ever there."""
+    from obstore import get
+
+    done = 0
+    for piece in get(store, path, options={"range": (start, end)}).stream(min_chunk_size=_PIECE):
+        view = memoryview(piece)
+        if done + len(view) > end - start:
+            raise ConnectionError(f"more bytes came than the {end - start} that were asked for")
+        memory[done : done + len(view)] = view
+        done += len(view)
+    return memory[:done]
+
+
+def _beginning(store: Any, path: str, size: int | None) -> tuple[Any, memoryview]:
+    """What an object is, and its bytes: all of a small one; of another the first part, or none."""
     from obstore import get
 
     # Of nothing at all no range can be asked for; who has no bytes says so in a pointer, too.
-    part = {"range": (0, LARGE)} if size is None and not path.endswith(_NOTHING) else None
+    part = {"range": (0, PART)} if size is None and not path.endswith(_NOTHING) else None
     found = get(store, path, options=part)
     if part is None and int(found.meta["size"]) >= LARGE:
-        return found.meta, b""
-    return found.meta, bytes(found.bytes())
+        return found.meta, memoryview(b"")
+    return found.meta, memoryview(found.bytes())

@@ -21,7 +21,9 @@ PART = 8 << 20
 AT_ONCE = 4  # parts of one blob in memory
 ALL_AT_ONCE = 16  # parts of all blobs in memory
 
-Read = Callable[[int, int], Any]  # the bytes from an offset to another, of what is about
+# The bytes from an offset to another; they may be put into the memory that is lent, to be used
+# until the next part is asked for with it.
+Read = Callable[[int, int, memoryview], Any]
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,6 +43,7 @@ class Room:
 
     def __init__(self, parts: int = ALL_AT_ONCE) -> None:
         self._places = threading.BoundedSemaphore(parts)
+        self._unused: list[bytearray] = []
 
     def take(self, held: int) -> bool:
         """Take a place for one more, where ``held`` are taken: whether there was one."""
@@ -49,6 +52,21 @@ class Room:
     def give(self) -> None:
         """Give one back."""
         self._places.release()
+
+    def lend(self) -> bytearray:
+        """Memory for a part, for whom a place was taken: it is used again and again.
+
+        To get it anew for each part costs more than to fill it, and leaves holes. None of it is
+        really there until it is written to.
+        """
+        try:
+            return self._unused.pop()
+        except IndexError:
+            return bytearray(PART)
+
+    def take_back(self, memory: bytearray) -> None:
+        """What was lent is free for another part; before the place is given back."""
+        self._unused.append(memory)
 
 
 class Hands:
@@ -158,31 +176,34 @@ def bounds(number: int, size: int) -> tuple[int, int]:
 def _in_order(read: Read, size: int, held: _Held, room: Room) -> Generator[Any]:
     """Each part, the next ones fetched meanwhile."""
 
-    def bring(number: int) -> Any:
-        data = read(*bounds(number, size))
+    def bring(number: int, memory: bytearray) -> Any:
+        data = read(*bounds(number, size), memoryview(memory))
         held.put(number, data)
         return data
 
-    ahead: deque[Future[Any] | bytes] = deque()
+    ahead: deque[tuple[Future[Any] | bytes, bytearray]] = deque()
     numbers = iter(range(-(-size // PART)))
     number = next(numbers, None)
     with Hands() as pool:
         try:
             while number is not None or ahead:
                 while number is not None and room.take(len(ahead)):
-                    here = held.part(number)
-                    ahead.append(pool.submit(bring, number) if here is None else here)
+                    here, memory = held.part(number), room.lend()
+                    part = pool.submit(bring, number, memory) if here is None else here
+                    ahead.append((part, memory))
                     number = next(numbers, None)
-                first = ahead[0]
+                first, memory = ahead[0]
                 yield first if isinstance(first, bytes) else first.result()
                 ahead.popleft()
+                room.take_back(memory)
                 room.give()
         finally:
-            for one in ahead:
+            for one, _ in ahead:
                 if not isinstance(one, bytes):
                     one.cancel()
-            for one in ahead:
+            for one, memory in ahead:
                 if not isinstance(one, bytes):
                     with suppress(Exception):
                         one.result()
+                room.take_back(memory)
                 room.give()

@@ -246,7 +246,7 @@ class Remote:
         if size < LARGE or not (opened or self.fs.protocol in _RANGED or entry.get("partial")):
             return None
 
-        def read(start: int, end: int) -> bytes:
+        def read(start: int, end: int, _: memoryview) -> bytes:
             if not opened:
                 return bytes(self.fs.fs.cat_file(path, start=start, end=end))
             with self.fs.fs.open(path, "rb") as file:

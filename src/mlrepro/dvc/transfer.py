@@ -18,6 +18,7 @@ from mlrepro.dvc.bucket import Bucket
 from mlrepro.dvc.failures import is_foreign, translate
 from mlrepro.dvc.ranges import LARGE, Received
 from mlrepro.dvc.remote import Remote
+from mlrepro.dvc.vouching import Row, Vouching, row_of
 from mlrepro.errors import BlobCorrupt, BlobMissing, MlreproError
 from mlrepro.parallel import Crew
 from mlrepro.result import Reporter
@@ -237,7 +238,7 @@ def _waves(
 def _receive(
     moves: Moves, wave: Sequence[tuple[str, int | None]], cache: Store, new: Callable[[], str]
 ) -> None:
-    got: dict[str, tuple[str, bool]] = {}
+    got: dict[str, tuple[Received, Row]] = {}
     sizes = dict(wave)
 
     def receive(oid: str) -> None:
@@ -247,17 +248,21 @@ def _receive(
             return
         temp = new()
         with Begun(cache.root, oid) as earlier:
-            came = _fetch(moves, oid, sizes[oid], temp, cache.root, earlier)
-            got[oid] = came.path, came.legacy
+            came, row = _fetch(moves, oid, sizes[oid], temp, cache.root, earlier)
+            got[oid] = came, row
             if came.path != temp:  # a large one gets its name while nobody else may go on with it
                 place({oid: got.pop(oid)})
                 earlier.finish()
 
-    def place(some: Mapping[str, tuple[str, bool]]) -> None:
-        durable.sync_files([path for path, _ in some.values()])
-        for oid, (path, old) in some.items():
-            _adopt(cache, path, oid, old)
-            moves.done[oid] = None
+    def place(some: Mapping[str, tuple[Received, Row]]) -> None:
+        durable.sync_files([came.path for came, _ in some.values()])
+        with Vouching(cache.proven) as vouching:
+            for oid, (came, row) in some.items():
+                if not came.legacy:
+                    vouching.hold(oid, came.path, row)
+                _adopt(cache, came.path, oid, came.legacy)
+                moves.done[oid] = None
+            vouching.vouch()
         durable.sync_dirs({os.path.dirname((cache.find(oid) or ("", None))[0]) for oid in some})
 
     moves.each(receive, [oid for oid, _ in wave])
@@ -267,10 +272,11 @@ def _receive(
 
 def _fetch(
     moves: Moves, oid: str, size: int | None, temp: str, room: str, earlier: Begun
-) -> Received:
+) -> tuple[Received, Row]:
     """Copy a blob of the store to ``temp``, or where ``earlier`` left it, and hash it.
 
-    Raises BlobMissing, BlobCorrupt, and StoreError where there is no place for it in ``room``.
+    Returns what its file is known by, too. Raises BlobMissing, BlobCorrupt, and StoreError where
+    there is no place for it in ``room``.
     """
     callback = moves.callback()
     try:
@@ -281,6 +287,7 @@ def _fetch(
         if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EROFS):
             raise store_error(error, room) from error
         raise
+    row = row_of(came.path)
     if came.digest != oid[:32] and not is_right(came.path, oid, came.legacy):
         durable.discard(temp)
         earlier.forget()
@@ -289,8 +296,8 @@ def _fetch(
             "in a clone that has it: mlrepro verify --repair",
             oid=oid,
         )
-    callback.tell(os.stat(came.path).st_size)
-    return came
+    callback.tell(row[0])
+    return came, row
 
 
 def check(
