@@ -128,7 +128,9 @@ class Landing:
         return made
 
     def claim(self, oid: str) -> bool:
-        """Whether the caller is the first of this run to have this blob, and so to land it."""
+        """Whether the caller is the first to have this blob, which is in no store yet as far as
+        this run knows, and so the one to land it.
+        """
         with self._guard:
             if oid in self._claimed:
                 return False
@@ -222,6 +224,8 @@ class Landing:
             for at in reversed(range(len(self.targets))):
                 self._name(self.targets[at], at, batch)
             self._flush_names()
+        with self._guard:  # from here on the stores themselves say that they have these
+            self._claimed.difference_update([one.oid for one in batch])
 
     def _flush(self, target: Target, paths: list[str]) -> None:
         try:

@@ -237,24 +237,25 @@ def _after_folder(project: Project, plan: Plan, done: dict[str, Restored], whole
         walked = folder.walk(project.root, plan.item.path, stats=tree is not None)
     except OSError:
         return
-    before = tree.unchanged(walked) if tree is not None else {}
-    if tree is None:
-        walked.numbers = folder.packed([0]) * (NUMBERS * len(walked))
-    oids: list[str] = []
     numbers, nothing = walked.numbers, folder.packed([0]) * NUMBERS
-    began = max([one.began_ns for one in done.values()], default=0)
-    for at, name in enumerate(walked.names):
-        span, one = slice(at * NUMBERS, (at + 1) * NUMBERS), done.get(lead + name)
-        oid = before.get(name, "") if one is None else ""
+    if tree is not None:
+        oids, others = tree.proven(walked)
+    else:
+        oids, others = bytearray(16 * len(walked)), [*range(len(walked))]
+        numbers = walked.numbers = nothing * len(walked)
+    for at in others:
+        span, name = slice(at * NUMBERS, (at + 1) * NUMBERS), walked.names[at]
+        one, row = done.get(lead + name), nothing
         if one is not None and one.stat is not None and one.began_ns:
-            row = folder.packed([*numbers_of(one.stat)])
-            if tree is None or row == numbers[span]:
-                oid, numbers[span] = plan.members.get(name, ""), row
-        if not oid:
-            numbers[span] = nothing  # not proven: it will be read once
-        oids.append(oid or "0" * 32)
+            now = folder.packed([*numbers_of(one.stat)])
+            oid = plan.members.get(name, "")
+            if oid and (tree is None or now == numbers[span]):
+                row = now
+                oids[at * 16 : at * 16 + 16] = bytes.fromhex(oid)
+        numbers[span] = row  # where nothing is proven it will be read once
+    began = max([one.began_ns for one in done.values()], default=0)
     proven = folder.Tree(
-        plan.item.path, plan.item.oid if whole else "", walked, bytes.fromhex("".join(oids)),
+        plan.item.path, plan.item.oid if whole else "", walked, bytes(oids),
         max(began, plan.data.began_ns),
     )  # fmt: skip
     folder.save(project.state_dir, proven)

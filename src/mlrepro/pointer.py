@@ -18,7 +18,7 @@ from mlrepro.listing import (
     parse_listing,
     read_listing,
     render_listing,
-    render_pairs,
+    render_members,
 )
 from mlrepro.safepath import check_paths, is_oid, is_utf8, named, path_error, path_problem
 
@@ -41,7 +41,7 @@ __all__ = [
     "read_listing",
     "render",
     "render_listing",
-    "render_pairs",
+    "render_members",
 ]
 
 MAX_POINTER_BYTES = 1 << 20

@@ -12,8 +12,7 @@ from mlrepro.store import BLOB_MODE
 from mlrepro.streaming import md5_of
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-
+    from mlrepro.hashing import Paths
     from mlrepro.landing import Landing, Target
 
 _WRITE = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
@@ -28,7 +27,7 @@ class Take:
     it.
     """
 
-    paths: Sequence[str]
+    paths: Paths
     landing: Landing
     numbers: itertools.count[int]
 
