@@ -97,10 +97,9 @@ def read_listing(path: str | int, name: str) -> bytes:
     is read.
     """
     with open(path, "rb", closefd=isinstance(path, str)) as file:
-        if os.fstat(file.fileno()).st_size <= MAX_BYTES:
-            data = file.read(MAX_BYTES + 1)
-        elif may_be_large():
-            data = file.read(MAX_LARGE_BYTES + 1)
+        size = os.fstat(file.fileno()).st_size
+        if size <= MAX_BYTES or may_be_large():
+            data = file.read(min(size, MAX_LARGE_BYTES) + 1)  # as much is allocated
         else:
             raise named(_too_large(), name)
     return data
