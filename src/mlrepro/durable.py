@@ -7,6 +7,7 @@ import fcntl
 import os
 import stat
 import sys
+from itertools import count
 
 from mlrepro.errors import PathError
 from mlrepro.kernel import NOT_SUPPORTED, is_at_hand, rename_noreplace, syncfs
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
 TEMP_PREFIX = ".mlrepro-"  # begins the name of every temporary file made outside a staging folder
 FEW = 8  # up to so many files or folders are flushed one by one; more, by one syncfs
 _NO_LINKS = (*NOT_SUPPORTED, errno.EPERM, errno.EMLINK, errno.EXDEV)
+_marks: list[count[int]] = []
 _swept: set[str] = set()  # folders in which this process has cleared away what dead ones left
 
 
@@ -91,7 +93,7 @@ def _written_beside(
         if bits is None:
             bits = stat.S_IMODE(old.st_mode)
     _sweep(folder)
-    temp = f"{folder}/{TEMP_PREFIX}w-{os.getpid()}-{os.urandom(4).hex()}"
+    temp = f"{folder}/{TEMP_PREFIX}w-{os.getpid()}-{_mark()}"
     flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
     fd = os.open(temp, flags, 0o666 if bits is None else bits & 0o777)
     try:
@@ -110,6 +112,13 @@ def _written_beside(
         _give_up(temp, path, error)
         raise
     return temp, f"{folder}/{name}", device
+
+
+def _mark() -> str:
+    """Eight digits that are others at every call: they begin by chance, and are counted on."""
+    if not _marks:
+        _marks.append(count(int.from_bytes(os.urandom(4), "big")))
+    return f"{next(_marks[0]) & 0xFFFFFFFF:08x}"
 
 
 def _take_over(temp: str, target: str, path: str) -> None:

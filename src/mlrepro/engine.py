@@ -239,22 +239,18 @@ class _Saver:
     def _save(self, places: range) -> None:
         take = Take(self.paths, self.landing, itertools.count())
 
-        def work(share: int, at: int) -> tuple[object, ...] | None:
-            read = take(share, at)
-            return (read[0], packed(read[1]), *read[2:]) if read else None
-
         def took(at: int, read: tuple[str, tuple[int, ...], int, tuple[str | None, ...]]) -> None:
             self._took(at, *read)
 
         def save(at: int) -> None:
             read = take(0, at) if at in quick else None
             if read is not None:
-                self._took(at, read[0], packed(read[1]), *read[2:])
+                self._took(at, *read)
             else:
                 self.save(at)
 
         quick = dict.fromkeys(small(self.sizes, places))
-        left = share_out(list(quick), self.crew.jobs, work, took)
+        left = share_out(list(quick), self.crew.jobs, take, took)
         rest = [at for at in places if not self.done[at]]
         if len(left) < len(quick):
             quick.clear()
@@ -273,7 +269,8 @@ class _Saver:
         new = self.landing.claim(oid)
         if new:
             written = size * (len(temps) - temps.count(None))
-            self.landing.add(Landed(oid, size, (*[temp or temps[0] for temp in temps],)))
+            names = (*[temp or temps[0] for temp in temps],)
+            self.landing.add(Landed(oid, size, names, as_blob=True))
         else:
             for temp in temps:
                 discard(temp or "")

@@ -131,7 +131,7 @@ def hash_files(
 
     def hash_small(_: int, at: int) -> tuple[str, tuple[int, ...], int] | None:
         read = read_small(paths[at])
-        return (md5_of(read[0]), packed(read[1]), read[2]) if read else None
+        return (md5_of(read[0]), *read[1:]) if read else None
 
     def take(at: int, read: tuple[str, tuple[int, ...], int]) -> None:
         keep(at, *read)
@@ -189,8 +189,9 @@ def small(sizes: Sequence[int], places: range) -> list[int]:
     return [at for at in places if 0 <= sizes[at] <= SMALL]
 
 
-def read_small(path: str) -> tuple[bytes, os.stat_result, int] | None:
-    """The bytes of a small plain file, its stat and when reading began, as ``read_stable`` has it.
+def read_small(path: str) -> tuple[bytes, tuple[int, ...], int] | None:
+    """The bytes of a small plain file, its stat as ``packed`` has it, and when reading began, as
+    ``read_stable`` has it.
 
     With no more calls than prove that. Whatever is out of the ordinary is answered with None.
     """
@@ -202,13 +203,19 @@ def read_small(path: str) -> tuple[bytes, os.stat_result, int] | None:
         before = os.fstat(fd)
         if not stat.S_ISREG(before.st_mode) or before.st_size > SMALL:
             return None
-        before, began_ns = _rested(fd, before)
-        written = _is_being_written(fd, before)
+        newest = max(before.st_mtime_ns, before.st_ctime_ns)
+        began_ns = time.time_ns()
+        if began_ns - newest <= _COARSE_NS:
+            before, began_ns = _rested(fd, before)
+        late = began_ns - newest < _WRITTEN_NS
+        written = late and has_writer(fd)
         data = read_whole(fd, before.st_size)
-        if stat_key(before) != stat_key(os.lstat(path)):
+        about, after = packed(before), os.lstat(path)
+        if about[1:] != stat_key(after):
             return None
-        written = written or _is_being_written(fd, before)
-        return data, before, 0 if written else began_ns
+        if late and not written:
+            written = has_writer(fd, again=True)
+        return data, about, 0 if written else began_ns
     except (OSError, Moved):
         return None
     finally:
@@ -217,7 +224,10 @@ def read_small(path: str) -> tuple[bytes, os.stat_result, int] | None:
 
 def packed(about: os.stat_result) -> tuple[int, ...]:
     """A stat as another process reports it: see ``unpacked``."""
-    return (about.st_mode, *stat_key(about))
+    return (
+        about.st_mode, about.st_size, about.st_mtime_ns, about.st_ctime_ns, about.st_ino,
+        about.st_dev,
+    )  # fmt: skip
 
 
 def unpacked(numbers: tuple[int, ...]) -> Look:

@@ -123,7 +123,7 @@ def render(pointer: Pointer) -> bytes:
         wrong = _out_problem(out)
         if wrong:
             raise PointerError(f"{out.path}: {wrong}.", path=out.path)
-    if not is_utf8(pointer.wdir) or _wdir_problem(pointer.wdir):
+    if pointer.wdir != "." and (not is_utf8(pointer.wdir) or _wdir_problem(pointer.wdir)):
         raise PointerError(f"The folder {pointer.wdir!r} cannot stand in a pointer.")
     return _render(pointer.outs, pointer.wdir)
 

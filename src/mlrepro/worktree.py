@@ -269,7 +269,12 @@ class FolderPlan:
         def note(which: int, oid: str, stat: tuple[int, ...], began_ns: int, _: bool) -> None:
             at = places[which]
             row = stat[1:] if began_ns else (stat[1], *(0,) * (count - 1))
-            numbers[at * count : (at + 1) * count] = folder.packed([*row])
+            first = at * count
+            try:
+                for place, number in enumerate(row, first):
+                    numbers[place] = number
+            except OverflowError:  # see ``packed``
+                numbers[first : first + count] = folder.packed([*row])
             was, now = oids[at * 16 : at * 16 + 16], bytes.fromhex(oid)
             if was not in (now, folder.UNKNOWN):
                 self.tree = None  # it was proven, and changed since
