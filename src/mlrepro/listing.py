@@ -58,6 +58,11 @@ class Members:
             yield Member(name, oids[at * 16 : at * 16 + 16].hex())
 
     @property
+    def names(self) -> list[str]:
+        """The paths, which are not to be changed."""
+        return self._names
+
+    @property
     def oids(self) -> bytes:
         """Sixteen bytes for each."""
         return bytes(self._oids)
