@@ -60,7 +60,8 @@ def save(
         absent = by_name.absent(plan.oids, plan.shelves, some_unknown=True)
     else:
         absent = _unstored(plan, target.cache, store)
-    to_read = sorted([*plan.fresh, *absent]) if absent else plan.fresh
+    # What was hashed a moment ago has a hash, and is in no store yet either.
+    to_read = sorted({*plan.fresh, *absent}) if absent else plan.fresh
 
     def close() -> tuple[bytes, str] | None:
         """The listing that is to be stored, with its hash."""
