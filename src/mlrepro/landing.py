@@ -278,7 +278,8 @@ class Landing:
         folder = f"{target.store.base}/{oid[:2]}"
         try:
             if linked:
-                os.link(temp, f"{folder}/{oid[2:]}", follow_symlinks=False)
+                if not hard_link(temp, f"{folder}/{oid[2:]}"):
+                    return False
             else:
                 take_name(temp, f"{folder}/{oid[2:]}")
         except OSError:
