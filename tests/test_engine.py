@@ -135,6 +135,21 @@ def test_the_same_content_many_times_is_one_blob(
     assert len(contents(stores[1])) == 2 and leftovers(tmp_path) == []
 
 
+@pytest.mark.parametrize("jobs", [1, 4])
+def test_the_same_content_in_several_batches(
+    tmp_path: Path, stores: tuple[Store, Store], monkeypatch: pytest.MonkeyPatch, jobs: int
+) -> None:
+    """What a batch has stored is no longer kept in mind: the store says that it is there."""
+    monkeypatch.setattr(landing, "_BATCH_FILES", 2)
+    paths = [_file(tmp_path, b"%d" % (n % 5), f"s{n}") for n in range(40)]
+    paths += [_file(tmp_path, b"%d" % (n % 2) * LARGE, f"l{n}") for n in range(6)]
+    report = save_files(paths, *stores, jobs=jobs)
+    assert len(report.saved) == 46 and report.repaired == []
+    assert sum(one.stored_new for one in report.saved) == 7
+    assert len(contents(stores[0])) == len(contents(stores[1])) == 7
+    assert leftovers(tmp_path) == []
+
+
 def test_batches(
     tmp_path: Path, stores: tuple[Store, Store], monkeypatch: pytest.MonkeyPatch
 ) -> None:

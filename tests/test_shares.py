@@ -191,6 +191,22 @@ def test_saved_though_processes_fail(tmp_path: Path, monkeypatch: pytest.MonkeyP
     assert len(contents(store)) == MANY // 2 and leftovers(tmp_path) == []
 
 
+@pytest.mark.parametrize("jobs", [1, 2])
+@pytest.mark.parametrize("mask", [0o022, 0o077])
+def test_every_blob_is_write_protected_and_readable(tmp_path: Path, jobs: int, mask: int) -> None:
+    """Whatever a new file would be allowed by default."""
+    paths = _files(tmp_path / "data")
+    cache, store = make_store(tmp_path / "cache"), make_store(tmp_path / "store")
+    before = os.umask(mask)
+    try:
+        assert len(save_files(paths, cache, store, jobs=jobs).saved) == MANY
+    finally:
+        os.umask(before)
+    for place in (cache, store):
+        modes = {path.stat().st_mode for path in Path(place.base).glob("??/*")}
+        assert modes == {0o100444}
+
+
 def test_a_full_store_is_told_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     from mlrepro import landing
 

@@ -9,17 +9,19 @@ from mlrepro.durable import discard
 from mlrepro.errors import Refused
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Collection
 
 _PROBE = "mlrepro-Aé-"
 
 
-def clashes(paths: Iterable[str], folder: str) -> dict[str, str]:
+def clashes(paths: Collection[str], folder: str) -> dict[str, str]:
     """Of these paths, and the folders on their way, those that are one here: each with another.
 
     As on macOS, where ``A`` and ``a``, and the two spellings of ``é``, are one name. ``folder``:
     where to try it, on the same file system; that is done only where two are alike at all.
     """
+    if all(path.isascii() and path == path.lower() for path in paths):
+        return {}  # as most are, and then nothing has to be kept
     names: dict[str, None] = {}
     for path in paths:
         name = path

@@ -7,6 +7,7 @@ import fcntl
 import os
 import stat
 import sys
+from itertools import count
 
 from mlrepro.errors import PathError
 from mlrepro.kernel import NOT_SUPPORTED, is_at_hand, rename_noreplace, syncfs
@@ -20,18 +21,22 @@ if TYPE_CHECKING:
 TEMP_PREFIX = ".mlrepro-"  # begins the name of every temporary file made outside a staging folder
 FEW = 8  # up to so many files or folders are flushed one by one; more, by one syncfs
 _NO_LINKS = (*NOT_SUPPORTED, errno.EPERM, errno.EMLINK, errno.EXDEV)
+_marks: list[count[int]] = []
 _swept: set[str] = set()  # folders in which this process has cleared away what dead ones left
 
 
-def write_atomic(path: str, data: bytes, *, mode: int | None = None, durable: bool = True) -> None:
+def write_atomic(
+    path: str, *parts: bytes | memoryview, mode: int | None = None, durable: bool = True
+) -> None:
     """Give the file ``path`` new content at once: a reader sees the old bytes or the new, whole.
 
-    The permission bits of a file that is there are kept unless ``mode`` says otherwise; a new file
-    gets the usual ones. With ``durable`` content and name are flushed to disk before this returns.
-    Raises PathError where ``path`` is a symlink or anything else that is not a plain file, and
-    OSError as the file system gives it; the old file is then as it was.
+    It consists of ``parts``, one after the other. The permission bits of a file that is there are
+    kept unless ``mode`` says otherwise; a new file gets the usual ones. With ``durable`` content
+    and name are flushed to disk before this returns. Raises PathError where ``path`` is a symlink
+    or anything else that is not a plain file, and OSError as the file system gives it; the old
+    file is then as it was.
     """
-    temp, target, _ = _written_beside(path, data, mode, durable)
+    temp, target, _ = _written_beside(path, parts, mode, durable)
     _take_over(temp, target, path)
     if durable:
         sync_dirs([os.path.dirname(target)])
@@ -52,7 +57,7 @@ def write_many(files: Mapping[str, bytes]) -> None:
     folders: dict[int, set[str]] = {}
     try:
         for path, data in files.items():
-            temp, target, device = _written_beside(path, data, None, False)
+            temp, target, device = _written_beside(path, (data,), None, False)
             waiting[path] = temp, target
             temps.setdefault(device, []).append(temp)
             folders.setdefault(device, set()).add(target[: target.rindex("/")])
@@ -68,7 +73,7 @@ def write_many(files: Mapping[str, bytes]) -> None:
 
 
 def _written_beside(
-    path: str, data: bytes, mode: int | None, durable: bool
+    path: str, parts: Sequence[bytes | memoryview], mode: int | None, durable: bool
 ) -> tuple[str, str, int]:
     """A temporary file with the new content beside ``path``: it, where it goes, its device."""
     folder, name = os.path.split(os.path.abspath(path))
@@ -88,7 +93,7 @@ def _written_beside(
         if bits is None:
             bits = stat.S_IMODE(old.st_mode)
     _sweep(folder)
-    temp = f"{folder}/{TEMP_PREFIX}w-{os.getpid()}-{os.urandom(4).hex()}"
+    temp = f"{folder}/{TEMP_PREFIX}w-{os.getpid()}-{_mark()}"
     flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
     fd = os.open(temp, flags, 0o666 if bits is None else bits & 0o777)
     try:
@@ -96,7 +101,8 @@ def _written_beside(
             _try_lock(fd)  # a sweep on another machine sees that we are alive
             if bits is not None:
                 os.fchmod(fd, bits)
-            write_all(fd, data)
+            for data in parts:
+                write_all(fd, data)
             if durable:
                 flush(fd)
             device = os.fstat(fd).st_dev
@@ -106,6 +112,13 @@ def _written_beside(
         _give_up(temp, path, error)
         raise
     return temp, f"{folder}/{name}", device
+
+
+def _mark() -> str:
+    """Eight digits that are others at every call: they begin by chance, and are counted on."""
+    if not _marks:
+        _marks.append(count(int.from_bytes(os.urandom(4), "big")))
+    return f"{next(_marks[0]) & 0xFFFFFFFF:08x}"
 
 
 def _take_over(temp: str, target: str, path: str) -> None:

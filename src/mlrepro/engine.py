@@ -35,7 +35,7 @@ from mlrepro.streaming import SMALL, Sink, md5_of, nothing, read_whole, stream
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
-    from mlrepro.hashing import Stat
+    from mlrepro.hashing import Note, Paths, Stat
 
 __all__ = [
     "CopyReport", "HashReport", "SaveReport", "Saved",
@@ -80,7 +80,7 @@ class SaveReport:
 
 
 def save_files(
-    paths: Sequence[str],
+    paths: Paths,
     cache: Store,
     store: Store | None = None,
     *,
@@ -89,6 +89,7 @@ def save_files(
     digest_known: Mapping[str, str] | None = None,
     bytes_known: Sequence[int] | None = None,
     closing: Callable[[SaveReport], tuple[bytes, str] | None] | None = None,
+    note: Note | None = None,
     check_existing: bool = False,
 ) -> SaveReport:
     """Put the content of files into the cache and, where given, the store.
@@ -98,22 +99,23 @@ def save_files(
     probably has; where that is stored already the file is hashed before it is copied, which saves
     the writing if it is right and a second reading costs if it is not. ``bytes_known``: how large
     the files were when they were listed a moment ago. ``closing``: told what was read, returns what
-    else is to be stored with it, and its oid, or None. ``check_existing``: hash blobs that are
-    there already whatever their size.
+    else is to be stored with it, and its oid, or None. ``note``: told of each file once it was
+    read, some time before it is stored; it then is not in the report, since of many that is much
+    memory. ``check_existing``: hash blobs that are there already whatever their size.
 
     Raises StoreError when cache or store cannot take it (``store-missing``, ``-full``,
     ``-read-only``, ``-denied``, ``-io``); what was stored by then stays.
     """
-    if not paths:
+    if not len(paths):
         return SaveReport()
     reporter = reporter or Reporter()
     with _open(cache, store, check_existing) as landing:
         every = bytes_known if bytes_known is not None else sizes(paths)
-        saver = _Saver(paths, every, landing, Crew(jobs), reporter, digest_known or {})
+        saver = _Saver(paths, every, landing, Crew(jobs), reporter, digest_known or {}, note)
         reporter.begin("save", total(saver.sizes))
         try:
             saver.run()
-            done = [one for one in saver.saved if one is not None]
+            done = [saver.saved[at] for at in sorted(saver.saved)]
             report = SaveReport(done, saver.failed, landing.repaired)
             last = closing(report) if closing is not None else None
             if last is not None:
@@ -185,12 +187,13 @@ class _Saver:
 
     def __init__(
         self,
-        paths: Sequence[str],
+        paths: Paths,
         sizes: Sequence[int],
         landing: Landing,
         crew: Crew,
         reporter: Reporter,
         known: Mapping[str, str],
+        note: Note | None,
     ) -> None:
         self.paths = paths
         self.landing = landing
@@ -198,7 +201,9 @@ class _Saver:
         self.reporter = reporter
         self.known = known
         self.sizes = sizes
-        self.saved: list[Saved | None] = [None] * len(paths)
+        self.note = note
+        self.saved: dict[int, Saved] = {}
+        self.done = bytearray(len(paths))
         self.failed: list[tuple[str, MlreproError]] = []
         self.tight = self._check_space()
 
@@ -234,41 +239,54 @@ class _Saver:
     def _save(self, places: range) -> None:
         take = Take(self.paths, self.landing, itertools.count())
 
-        def work(share: int, at: int) -> tuple[object, ...] | None:
-            read = take(share, at)
-            return (read[0], packed(read[1]), *read[2:]) if read else None
-
         def took(at: int, read: tuple[str, tuple[int, ...], int, tuple[str | None, ...]]) -> None:
-            self._took(at, read[0], unpacked(read[1]), *read[2:])
+            self._took(at, *read)
 
         def save(at: int) -> None:
             read = take(0, at) if at in quick else None
             if read is not None:
-                self._took(at, read[0], unpacked(packed(read[1])), *read[2:])
+                self._took(at, *read)
             else:
                 self.save(at)
 
         quick = dict.fromkeys(small(self.sizes, places))
-        left = share_out(list(quick), self.crew.jobs, work, took)
-        rest = [at for at in places if self.saved[at] is None]
+        left = share_out(list(quick), self.crew.jobs, take, took)
+        rest = [at for at in places if not self.done[at]]
         if len(left) < len(quick):
             quick.clear()
         self.crew.each(self.crew.one_by_one(save), in_turn(self.sizes, rest))
 
     def _took(
-        self, at: int, oid: str, about: Stat, began_ns: int, temps: tuple[str | None, ...]
+        self,
+        at: int,
+        oid: str,
+        about: tuple[int, ...],
+        began_ns: int,
+        temps: tuple[str | None, ...],
     ) -> None:
         """Add what was read, and written to temporary files, to the landing."""
-        size, written = about.st_size, 0
+        size, written = about[1], 0
         new = self.landing.claim(oid)
         if new:
             written = size * (len(temps) - temps.count(None))
-            self.landing.add(Landed(oid, size, (*[temp or temps[0] for temp in temps],)))
+            names = (*[temp or temps[0] for temp in temps],)
+            self.landing.add(Landed(oid, size, names, as_blob=True))
         else:
             for temp in temps:
                 discard(temp or "")
         self.reporter.advance(size)
-        self.saved[at] = Saved(self.paths[at], oid, size, about, began_ns, new, written)
+        self._keep(at, oid, about, began_ns, new, written)
+
+    def _keep(
+        self, at: int, oid: str, about: tuple[int, ...], began_ns: int, new: bool, written: int
+    ) -> None:
+        """Tell of a file that is on its way to its place."""
+        self.done[at] = 1
+        if self.note is not None:
+            self.note(at, oid, about, began_ns, new)
+        else:
+            stat = unpacked(about)
+            self.saved[at] = Saved(self.paths[at], oid, about[1], stat, began_ns, new, written)
 
     def save(self, at: int) -> None:
         """Save one file; what is wrong with the file itself stops only this one."""
@@ -287,7 +305,7 @@ class _Saver:
             self.reporter.advance(about.st_size)
         else:
             new, written = attempt.land(oid, about.st_size)
-        self.saved[at] = Saved(path, oid, about.st_size, about, began_ns, new, written)
+        self._keep(at, oid, packed(about), began_ns, new, written)
 
 
 class _Attempt:

@@ -105,8 +105,12 @@ class Surroundings:
 def check_kind(project: Project, name: str, item: Tracked | None, around: Surroundings) -> None:
     """Raise PathError unless a real file or folder is there; ``item``: what is known of it."""
     link = around.link(name)
-    path = project.absolute(name)
-    if link or os.path.islink(path):
+    path, mode, gone = project.absolute(name), 0, None
+    try:
+        mode = os.lstat(path).st_mode
+    except OSError as error:
+        gone = error
+    if link or stat.S_ISLNK(mode):
         leads = os.path.realpath(path)
         outside = not leads.startswith(project.root + os.sep)
         raise PathError(
@@ -116,15 +120,13 @@ def check_kind(project: Project, name: str, item: Tracked | None, around: Surrou
             code="path-symlink",
             path=name,
         )
-    try:
-        mode = os.lstat(path).st_mode
-    except OSError as error:
+    if gone is not None:
         shown = project.show(name)
         folder = quoted(os.path.dirname(shown) or ".")
         hint = f"mlrepro pull {quoted(shown)}" if item is not None else f"ls {folder}"
         raise PathError(
             f"No such file or folder: {project.show(name)}", hint, code="path-missing", path=name
-        ) from error
+        ) from gone
     if not (stat.S_ISREG(mode) or stat.S_ISDIR(mode)):
         raise PathError(
             f"{name} is neither a file nor a folder (a pipe, a socket or a device).",

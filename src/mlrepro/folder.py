@@ -15,13 +15,17 @@ from mlrepro.index import COARSE_NS, TICK_NS, WHOLE_NS, is_racy
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from array import array
-    from collections.abc import Iterator
+    from io import BufferedReader
 
 MAGIC = b"mlrepro tree 3\n"
 MAX_RULES_BYTES = 1 << 20
 NUMBERS = 5  # size, mtime_ns, ctime_ns, inode, device
+UNKNOWN = bytes(16)  # in place of a hash
 _BLOCK = 64  # files whose numbers are compared at once
 _REPOSITORIES = frozenset({".git", ".dvc", ".hg"})
+_LOOKS = (
+    1024  # files whose numbers are objects of Python's at once: they take four times the memory
+)
 _FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 
 
@@ -61,16 +65,17 @@ def walk(root: str, path: str, *, stats: bool = True) -> Walk:
     folder = f"{root}/{path}"
     found = Walk()
     found.rules = rules_above(root, path)
-    numbers: list[int] = []
     # What is next, last first: a folder to look into, or files seen but not yet in their place.
-    pending: list[tuple[str, tuple[list[str], list[int]] | None]] = [("", None)]
+    pending: list[tuple[str, tuple[list[str], array[int]] | None]] = [("", None)]
     while pending:
         prefix, files = pending.pop()
         if files is None:
             files = _in_order(prefix, *look(folder, prefix, found), pending)
         found.names += [prefix + name for name in files[0]] if prefix else files[0]
-        numbers += files[1]
-    found.numbers = packed(numbers)
+        if found.numbers:
+            found.numbers += files[1]
+        else:
+            found.numbers = files[1]
     return found
 
 
@@ -82,6 +87,18 @@ def packed(numbers: list[int]) -> array[int]:
         return array("q", numbers)
     except OverflowError:  # inodes above 2**63: some network file systems
         return array("q", [_signed(number) for number in numbers])
+
+
+def numbers_of(names: list[str], here: int) -> array[int]:
+    """The numbers of files in the open folder ``here``. Raises OSError."""
+    numbers, look = packed([]), os.stat
+    for start in range(0, len(names), _LOOKS):
+        rows: list[int] = []
+        for name in names[start : start + _LOOKS]:
+            now = look(name, dir_fd=here, follow_symlinks=False)
+            rows += (now.st_size, now.st_mtime_ns, now.st_ctime_ns, now.st_ino, now.st_dev)
+        numbers += packed(rows)
+    return numbers
 
 
 def unpacked(data: bytes) -> array[int]:
@@ -114,10 +131,10 @@ def _signed(number: int) -> int:
     return number if number < 1 << 63 else number - (1 << 64)
 
 
-def _look(folder: str, prefix: str, found: Walk) -> tuple[list[str], list[int], list[str]]:
+def _look(folder: str, prefix: str, found: Walk) -> tuple[list[str], array[int], list[str]]:
     """One folder's own files in order, their numbers, and the folders in it."""
     files: list[str] = []
-    numbers: list[int] = []
+    numbers, rows = packed([]), list[int]()
     below: list[str] = []
     try:
         here = os.open(f"{folder}/{prefix}".rstrip("/") or "/", _FOLDER)
@@ -128,7 +145,7 @@ def _look(folder: str, prefix: str, found: Walk) -> tuple[list[str], list[int], 
     try:
         names = os.listdir(here)
         names.sort()
-        look = os.stat
+        look, enough = os.stat, _LOOKS * NUMBERS
         for name in names:
             try:
                 now = look(name, dir_fd=here, follow_symlinks=False)
@@ -137,9 +154,10 @@ def _look(folder: str, prefix: str, found: Walk) -> tuple[list[str], list[int], 
             kind = now.st_mode & 0o170000
             if kind == 0o100000 and name != ".git":
                 files.append(name)
-                numbers += (
-                    now.st_size, now.st_mtime_ns, now.st_ctime_ns, now.st_ino, now.st_dev,
-                )  # fmt: skip
+                rows += (now.st_size, now.st_mtime_ns, now.st_ctime_ns, now.st_ino, now.st_dev)
+                if len(rows) >= enough:
+                    numbers += packed(rows)
+                    rows = []
             elif kind == 0o100000 or (kind == 0o040000 and name in _REPOSITORIES):
                 found.nested.append(prefix + name)
             elif kind == 0o040000:
@@ -153,10 +171,11 @@ def _look(folder: str, prefix: str, found: Walk) -> tuple[list[str], list[int], 
         os.close(here)
     if prefix and not files and not below:
         found.hollow.append(prefix[:-1])
+    numbers += packed(rows)
     return files, numbers, below
 
 
-def _list(folder: str, prefix: str, found: Walk) -> tuple[list[str], list[int], list[str]]:
+def _list(folder: str, prefix: str, found: Walk) -> tuple[list[str], array[int], list[str]]:
     """The same without numbers: what the folder itself says of the kinds of its entries."""
     files: list[str] = []
     below: list[str] = []
@@ -180,20 +199,22 @@ def _list(folder: str, prefix: str, found: Walk) -> tuple[list[str], list[int], 
         found.hollow.append(prefix[:-1])
     found.nested += [prefix + name for name in sorted(nested)]
     found.odd += [prefix + name for name in sorted(odd)]
-    return files, [], below
+    return files, packed([]), below
 
 
 def _in_order(
     prefix: str,
     files: list[str],
-    numbers: list[int],
+    numbers: array[int],
     below: list[str],
-    pending: list[tuple[str, tuple[list[str], list[int]] | None]],
-) -> tuple[list[str], list[int]]:
+    pending: list[tuple[str, tuple[list[str], array[int]] | None]],
+) -> tuple[list[str], array[int]]:
     """The files that come before the first folder; the folders and the others become pending.
 
     By their whole path: ``a.txt`` comes before ``a/b``, since "." comes before "/".
     """
+    if not below:
+        return files, numbers
     end = len(files)
     for name in sorted(below, key=lambda name: name + "/", reverse=True):
         at = bisect_left(files, name + "/", 0, end)
@@ -216,7 +237,8 @@ class Tree:
     """
 
     __slots__ = (
-        "alias", "began_ns", "names", "numbers", "odd", "oid", "oids", "path", "rules", "shelves",
+        "_joined", "_names", "alias", "began_ns", "numbers", "odd", "oid", "oids", "path", "rules",
+        "shelves",
     )  # fmt: skip
 
     def __init__(self, path: str, oid: str, found: Walk, oids: bytes, began_ns: int) -> None:
@@ -225,10 +247,28 @@ class Tree:
         self.alias = self.shelves = ""
         self.rules = found.rules
         self.odd = found.odd + found.nested
-        self.names = found.names
+        self._names: list[str] | None = found.names
+        self._joined = b""  # in place of the names, until they are asked for one by one
         self.numbers = found.numbers
         self.oids = oids
         self.began_ns = began_ns
+
+    def __len__(self) -> int:
+        return len(self.oids) // 16
+
+    @property
+    def names(self) -> list[str]:
+        if self._names is None:
+            self._names, self._joined = _names(self._joined), b""
+        return self._names
+
+    def joined(self) -> bytes:
+        """All names as they are kept."""
+        return self._joined if self._names is None else _joined(self._names)
+
+    def know_joined(self, names: bytes) -> None:
+        """Take the names as they are kept."""
+        self._names, self._joined = None, names
 
     def members(self) -> dict[str, str]:
         """Relative path → hash of each file that belongs to the folder's content."""
@@ -246,11 +286,13 @@ class Tree:
 
     def is_listed_as(self, found: Walk) -> bool:
         """Whether the same files are there, and count, whatever is in them."""
-        return (
-            self.rules == found.rules
-            and self.odd == found.odd + found.nested
-            and self.names == found.names
-        )
+        same = self.rules == found.rules and self.odd == found.odd + found.nested
+        return same and self._is_named_as(found)
+
+    def _is_named_as(self, found: Walk) -> bool:
+        if self._names is None:
+            return len(self) == len(found) and self._joined == _joined(found.names)
+        return self._names == found.names
 
     def racy(self, numbers: array[int]) -> bool:
         """Whether a write after hashing began could hide behind any of these times."""
@@ -263,34 +305,39 @@ class Tree:
         pairs = zip(mtimes, ctimes, strict=True)
         return any(is_racy(mtime, ctime, self.began_ns) for mtime, ctime in pairs)
 
-    def unchanged(self, found: Walk) -> dict[str, str]:
-        """The files of ``found`` that are proven to be as they were hashed, with their hashes."""
-        if self.names == found.names:
-            return self._unchanged_in_place(found)
-        before = zip(self.names, _rows(self.numbers), range(len(self.names)), strict=True)
-        was = {name: (row, at * 32) for name, row, at in before}
-        oids, old = self.oids.hex(), self.began_ns - COARSE_NS
-        same = {}
-        for name, row in zip(found.names, _rows(found.numbers), strict=True):
-            then, at = was.get(name, (None, 0))
-            if row != then:
-                continue
-            _, mtime, ctime, _, _ = row
-            if (mtime < old and ctime < old) or not is_racy(mtime, ctime, self.began_ns):
-                same[name] = oids[at : at + 32]
-        return same
+    def proven(self, found: Walk) -> tuple[bytearray, list[int]]:
+        """The hashes of the files of ``found`` that are proven to be as they were hashed, and the
+        places of the others.
 
-    def _unchanged_in_place(self, found: Walk) -> dict[str, str]:
+        16 bytes each: ``UNKNOWN`` for the others, and for what was left out.
+        """
+        if self._is_named_as(found):
+            return self._proven_in_place(found)
+        oids, others = bytearray(16 * len(found)), list[int]()
+        names, end, at = self.names, len(self), 0  # both are sorted
+        for place, name in enumerate(found.names):
+            while at < end and names[at] < name:
+                at += 1
+            row = found.numbers[place * NUMBERS : (place + 1) * NUMBERS]
+            if at == end or names[at] != name or not self._is_proven(at, row):
+                others.append(place)
+            else:
+                oids[place * 16 : place * 16 + 16] = self.oids[at * 16 : at * 16 + 16]
+        return oids, others
+
+    def _proven_in_place(self, found: Walk) -> tuple[bytearray, list[int]]:
         """The same where no file came or went: only what is doubtful is looked at by itself."""
-        oids, names = self.oids.hex(), found.names
-        hashes = [oids[at : at + 32] for at in range(0, len(oids), 32)]
-        same = dict(zip(names, hashes, strict=True))
-        for at in self._doubtful(found.numbers):
-            row = self.numbers[at * NUMBERS : (at + 1) * NUMBERS]
-            now = found.numbers[at * NUMBERS : (at + 1) * NUMBERS]
-            if row != now or is_racy(row[1], row[2], self.began_ns):
-                del same[names[at]]
-        return same
+        oids, others = bytearray(self.oids), list[int]()
+        for at in sorted(self._doubtful(found.numbers)):
+            if not self._is_proven(at, found.numbers[at * NUMBERS : (at + 1) * NUMBERS]):
+                oids[at * 16 : at * 16 + 16] = UNKNOWN
+                others.append(at)
+        return oids, others
+
+    def _is_proven(self, at: int, now: array[int]) -> bool:
+        """Whether the file at this place, which has these numbers now, is as it was hashed."""
+        same = self.numbers[at * NUMBERS : (at + 1) * NUMBERS] == now
+        return same and not is_racy(now[1], now[2], self.began_ns)
 
     def _doubtful(self, numbers: array[int]) -> set[int]:
         """The places of files near which numbers are others now, or whose times are late."""
@@ -302,17 +349,12 @@ class Tree:
             for at, when in enumerate(times)
             if when >= old
         }
-        then, now = was.tobytes(), numbers.tobytes()
+        then, now = memoryview(was).cast("B"), memoryview(numbers).cast("B")
         for start in range(0, len(then), width):
             if then[start : start + width] != now[start : start + width]:
                 first = start // (NUMBERS * 8)
-                found.update(range(first, min(first + _BLOCK, len(self.names))))
+                found.update(range(first, min(first + _BLOCK, len(self))))
         return found
-
-
-def _rows(numbers: array[int]) -> Iterator[tuple[int, ...]]:
-    """The five numbers of each file."""
-    return zip(*[iter(numbers)] * NUMBERS, strict=True)
 
 
 def tree_file(state_dir: str, path: str) -> str:
@@ -325,50 +367,64 @@ def load(state_dir: str, path: str) -> Tree | None:
     """Read the tree of the folder ``path``; None where there is none, or it is damaged."""
     try:
         with open(tree_file(state_dir, path), "rb") as file:
-            data = file.read()
-    except OSError:
+            return _read(file, path)
+    except (OSError, ValueError):
         return None
-    start = len(MAGIC) + 9
-    if not data.startswith(MAGIC) or data[len(MAGIC) : start] != b"%08x\n" % crc32(data[start:]):
+
+
+def _read(file: BufferedReader, path: str) -> Tree | None:
+    """The tree that a file has; raises ValueError, or returns None, where it is damaged.
+
+    Read part by part, so that none of it is in memory twice.
+    """
+    if file.read(len(MAGIC)) != MAGIC:
         return None
-    try:
-        line = data.index(b"\n", start)
-        began, count, oid, alias, rules, *ends = data[start:line].split(b" ")
-        odd_at, at, numbers_at = (int(end) for end in ends)
-        body, many = data[line + 1 :], int(count)
-        oids_at = numbers_at + many * NUMBERS * 8
-        found = Walk()
-        found.rules = bytes.fromhex(rules.decode())
-        found.odd = _names(body[:odd_at])
-        found.names = _names(body[at:numbers_at])
-        found.numbers.frombytes(body[numbers_at:oids_at])
-        end = oids_at + 16 * many
-        whole = Tree(path, oid.decode(), found, body[oids_at:end], int(began))
-        whole.alias, whole.shelves = alias.decode(), body[end:].decode("ascii")
-    except ValueError:
+    told, header = file.readline(), file.readline()
+    began, count, oid, alias, rules, *ends = header.split(b" ")
+    odd_at, at, numbers_at = (int(end) for end in ends)
+    many = int(count)
+    size = os.fstat(file.fileno()).st_size
+    if not 0 <= odd_at <= at <= numbers_at <= numbers_at + many * (NUMBERS * 8 + 16) <= size:
         return None
-    fits = len(found.names) == many and len(whole.oids) == 16 * many
-    return whole if fits and body[odd_at:at] == os.fsencode(path) else None
+    odd, named, names = file.read(odd_at), file.read(at - odd_at), file.read(numbers_at - at)
+    found = Walk()
+    found.numbers = packed([0]) * (NUMBERS * many)
+    file.readinto(found.numbers)
+    oids, shelves = file.read(16 * many), file.read()
+    sum_ = 0
+    for part in (header, odd, named, names, found.numbers, oids, shelves):
+        sum_ = crc32(part, sum_)
+    if told != b"%08x\n" % sum_ or named != os.fsencode(path):
+        return None
+    found.rules, found.odd = bytes.fromhex(rules.decode()), _names(odd)
+    whole = Tree(path, oid.decode(), found, oids, int(began))
+    whole.know_joined(names)
+    whole.alias, whole.shelves = alias.decode(), shelves.decode("ascii")
+    return whole if (names.count(b"\0") + 1 if names else 0) == many else None
 
 
 def _names(data: bytes) -> list[str]:
     return data.decode("utf-8", "surrogateescape").split("\0") if data else []
 
 
+def _joined(names: list[str]) -> bytes:
+    return "\0".join(names).encode("utf-8", "surrogateescape")
+
+
 def save(state_dir: str, tree: Tree) -> None:
     """Keep the tree, in one step."""
     target = tree_file(state_dir, tree.path)
     os.makedirs(os.path.dirname(target), exist_ok=True)
-    odd, path, names = (
-        text.encode("utf-8", "surrogateescape")
-        for text in ("\0".join(tree.odd), tree.path, "\0".join(tree.names))
-    )
-    ends = (len(odd), len(odd + path), len(odd + path + names))
-    facts = (tree.began_ns, len(tree.names), tree.oid, tree.alias, tree.rules.hex(), *ends)
-    header = " ".join(map(str, facts)) + "\n"
-    shelves = tree.shelves.encode()
-    body = b"".join((header.encode(), odd, path, names, tree.numbers.tobytes(), tree.oids, shelves))
+    odd, path, names = _joined(tree.odd), os.fsencode(tree.path), tree.joined()
+    ends = (len(odd), len(odd + path), len(odd + path) + len(names))
+    facts = (tree.began_ns, len(tree), tree.oid, tree.alias, tree.rules.hex(), *ends)
+    first = (" ".join(map(str, facts)) + "\n").encode() + odd + path
+    numbers = memoryview(tree.numbers).cast("B")
+    parts = (first, names, numbers, tree.oids, tree.shelves.encode())
+    sum_ = 0
+    for part in parts:
+        sum_ = crc32(part, sum_)
     from mlrepro import durable  # not needed where nothing changed
 
-    data = MAGIC + b"%08x\n" % crc32(body) + body
-    durable.write_atomic(target, data, durable=False)  # crc32 tells a damaged one
+    # Not flushed, since the sum tells a damaged one.
+    durable.write_atomic(target, MAGIC + b"%08x\n" % sum_, *parts, durable=False)

@@ -115,7 +115,7 @@ def entries(project: Project, index: str = "") -> gitindex.Entries:
 def _sha256(project: Project) -> bool:
     try:
         with open(os.path.join(project.common_dir, "config"), "rb") as file:
-            return b"sha256" in file.read(1 << 20).lower()
+            return any(b"sha256" in line.lower() for line in file)
     except OSError:
         return False
 

@@ -47,7 +47,7 @@ def is_same(root: str, tree: folder.Tree, *, keep: bool = False) -> bool:
         return False
     here = os.open(f"{root}/{tree.path}", _FOLDER)
     try:
-        numbers = _numbers_now(here, tree)
+        numbers = _numbers_now(here, tree, found.names)
     finally:
         os.close(here)
     if numbers == tree.numbers and not tree.racy(numbers):
@@ -76,15 +76,15 @@ def forget() -> None:
     _seen.clear()
 
 
-def _numbers_now(here: int, tree: folder.Tree) -> array[int] | None:
+def _numbers_now(here: int, tree: folder.Tree, names: list[str]) -> array[int] | None:
     """The numbers of all files, a part looked at by each process; None where one came to grief."""
-    count = len(tree.names)
+    count = len(tree)
     parts = max(1, min(MOST, _cores(), count // WORTH_A_FORK))
     slices = [slice(count * part // parts, count * (part + 1) // parts) for part in range(parts)]
-    children = [_forked(here, tree, part) for part in slices[1:]]
+    children = [_forked(here, tree, names, part) for part in slices[1:]]
     told: list[bytes | None] = []
     try:
-        numbers = _look(here, tree, slices[0])
+        numbers = folder.numbers_of(names[slices[0]], here)
     finally:
         told += [_ended(*child) for child in children]
     for part, theirs in zip(slices[1:], told, strict=True):
@@ -101,7 +101,7 @@ def _cores() -> int:
         return os.cpu_count() or 1
 
 
-def _forked(here: int, tree: folder.Tree, part: slice) -> tuple[int, int]:
+def _forked(here: int, tree: folder.Tree, names: list[str], part: slice) -> tuple[int, int]:
     """Start a process that looks at this part; returns its id, and where it tells of it.
 
     It ends with 0 where all is as it was, and with 3 once it has told what there is instead.
@@ -111,7 +111,7 @@ def _forked(here: int, tree: folder.Tree, part: slice) -> tuple[int, int]:
     if child == 0:
         code = 1
         try:
-            numbers = _look(here, tree, part)
+            numbers = folder.numbers_of(names[part], here)
             same = numbers == _known(tree, part)
             view = memoryview(b"" if same else numbers.tobytes())
             while view:
@@ -133,16 +133,6 @@ def _ended(child: int, told: int) -> bytes | None:
         os.close(told)
         code = os.waitpid(child, 0)[1]
     return data if (os.WIFEXITED(code) and os.WEXITSTATUS(code) == (3 if data else 0)) else None
-
-
-def _look(here: int, tree: folder.Tree, part: slice) -> array[int]:
-    """The size, times, inode and device that these files have now."""
-    numbers: list[int] = []
-    look = os.stat
-    for name in tree.names[part]:
-        now = look(name, dir_fd=here, follow_symlinks=False)
-        numbers += (now.st_size, now.st_mtime_ns, now.st_ctime_ns, now.st_ino, now.st_dev)
-    return folder.packed(numbers)
 
 
 def _known(tree: folder.Tree, part: slice) -> array[int]:

@@ -17,10 +17,21 @@ from mlrepro.store import store_error
 from mlrepro.streaming import SMALL, Moved, md5_of, read_whole, stream
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
-    from typing import TypeAlias, TypeVar
+    from collections.abc import Callable, Iterator, Sequence
+    from typing import Protocol, TypeAlias, TypeVar
 
     Outcome = TypeVar("Outcome")
+    # Told of a file: its place among those asked for, its oid, its stat as ``packed`` has it, when
+    # (epoch ns) reading began or 0, whether the store did not have it.
+    Note: TypeAlias = "Callable[[int, str, tuple[int, ...], int, bool], None]"
+
+    class Paths(Protocol):
+        """Paths of files, of which each may be made when it is asked for."""
+
+        def __len__(self) -> int: ...
+        def __getitem__(self, at: int, /) -> str: ...
+        def __iter__(self) -> Iterator[str]: ...
+
     Stat: TypeAlias = "os.stat_result | Look"
 
 _READ = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
@@ -83,12 +94,23 @@ class HashReport:
 
 
 def hash_files(
-    paths: Sequence[str], *, jobs: int = 0, reporter: Reporter | None = None
-) -> HashReport:
-    """Hash files and write nothing. One that cannot be read is in ``failed``; the rest go on."""
+    paths: Paths, *, jobs: int = 0, reporter: Reporter | None = None,
+    note: Note | None = None,
+) -> HashReport:  # fmt: skip
+    """Hash files and write nothing. One that cannot be read is in ``failed``; the rest go on.
+
+    ``note``: told of each file, which then is not in the report: of many that is much memory.
+    """
     reporter = reporter or Reporter()
     crew, report = Crew(jobs), HashReport()
-    found: list[Hashed | None] = [None] * len(paths)
+    found, done = dict[int, Hashed](), bytearray(len(paths))
+
+    def keep(at: int, oid: str, about: tuple[int, ...], began_ns: int) -> None:
+        done[at] = 1
+        if note is not None:
+            note(at, oid, about, began_ns, False)
+        else:
+            found[at] = Hashed(paths[at], oid, about[1], unpacked(about), began_ns)
 
     def hash_one(at: int) -> None:
         path = paths[at]
@@ -105,16 +127,15 @@ def hash_files(
             return
         if about.st_size <= SMALL:
             reporter.advance(about.st_size)
-        found[at] = Hashed(path, oid, about.st_size, about, began_ns)
+        keep(at, oid, packed(about), began_ns)
 
     def hash_small(_: int, at: int) -> tuple[str, tuple[int, ...], int] | None:
         read = read_small(paths[at])
-        return (md5_of(read[0]), packed(read[1]), read[2]) if read else None
+        return (md5_of(read[0]), *read[1:]) if read else None
 
     def take(at: int, read: tuple[str, tuple[int, ...], int]) -> None:
-        about = unpacked(read[1])
-        found[at] = Hashed(paths[at], read[0], about.st_size, about, read[2])
-        reporter.advance(about.st_size)
+        keep(at, *read)
+        reporter.advance(read[1][1])
 
     every = sizes(paths)
     reporter.begin("hash", total(every))
@@ -122,11 +143,11 @@ def hash_files(
         for start in range(0, len(paths), AT_ONCE):
             places = range(start, min(start + AT_ONCE, len(paths)))
             share_out(small(every, places), crew.jobs, hash_small, take)
-            rest = [at for at in places if found[at] is None]
+            rest = [at for at in places if not done[at]]
             crew.each(crew.one_by_one(hash_one), in_turn(every, rest))
     finally:
         reporter.end()
-    report.saved = [one for one in found if one is not None]
+    report.saved = [found[at] for at in sorted(found)]
     return report
 
 
@@ -145,7 +166,7 @@ def in_turn(sizes: Sequence[int], places: Sequence[int]) -> list[list[int]]:
     return [[at] for at in other] + ([tiny] if tiny else [])
 
 
-def sizes(paths: Sequence[str]) -> list[int]:
+def sizes(paths: Paths) -> list[int]:
     """The bytes of each file, in order; -1 for what is no plain file or cannot be looked at."""
     found = []
     for path in paths:
@@ -168,8 +189,9 @@ def small(sizes: Sequence[int], places: range) -> list[int]:
     return [at for at in places if 0 <= sizes[at] <= SMALL]
 
 
-def read_small(path: str) -> tuple[bytes, os.stat_result, int] | None:
-    """The bytes of a small plain file, its stat and when reading began, as ``read_stable`` has it.
+def read_small(path: str) -> tuple[bytes, tuple[int, ...], int] | None:
+    """The bytes of a small plain file, its stat as ``packed`` has it, and when reading began, as
+    ``read_stable`` has it.
 
     With no more calls than prove that. Whatever is out of the ordinary is answered with None.
     """
@@ -181,13 +203,19 @@ def read_small(path: str) -> tuple[bytes, os.stat_result, int] | None:
         before = os.fstat(fd)
         if not stat.S_ISREG(before.st_mode) or before.st_size > SMALL:
             return None
-        before, began_ns = _rested(fd, before)
-        written = _is_being_written(fd, before)
+        newest = max(before.st_mtime_ns, before.st_ctime_ns)
+        began_ns = time.time_ns()
+        if began_ns - newest <= _COARSE_NS:
+            before, began_ns = _rested(fd, before)
+        late = began_ns - newest < _WRITTEN_NS
+        written = late and has_writer(fd)
         data = read_whole(fd, before.st_size)
-        if stat_key(before) != stat_key(os.lstat(path)):
+        about, after = packed(before), os.lstat(path)
+        if about[1:] != stat_key(after):
             return None
-        written = written or _is_being_written(fd, before)
-        return data, before, 0 if written else began_ns
+        if late and not written:
+            written = has_writer(fd, again=True)
+        return data, about, 0 if written else began_ns
     except (OSError, Moved):
         return None
     finally:
@@ -196,7 +224,10 @@ def read_small(path: str) -> tuple[bytes, os.stat_result, int] | None:
 
 def packed(about: os.stat_result) -> tuple[int, ...]:
     """A stat as another process reports it: see ``unpacked``."""
-    return (about.st_mode, *stat_key(about))
+    return (
+        about.st_mode, about.st_size, about.st_mtime_ns, about.st_ctime_ns, about.st_ino,
+        about.st_dev,
+    )  # fmt: skip
 
 
 def unpacked(numbers: tuple[int, ...]) -> Look:

@@ -19,6 +19,7 @@ _NOREPLACE, _EXCHANGE = 1, 2  # linux/fs.h: renameat2
 _EXCL, _SWAP = 4, 2  # macOS sys/stdio.h: renameatx_np
 _NAMES = (sys.getfilesystemencoding(), sys.getfilesystemencodeerrors())  # as os.fsencode does
 _SIGURG = 23  # 16 on macOS, which has no leases
+_SETLEASE, _SETSIG = getattr(fcntl, "F_SETLEASE", None), getattr(fcntl, "F_SETSIG", 10)
 
 
 def is_at_hand() -> bool:
@@ -153,21 +154,21 @@ def begin_writeback(fd: int, offset: int, count: int) -> None:
         call(fd, ctypes.c_int64(offset), ctypes.c_int64(count), 2)
 
 
-def has_writer(fd: int) -> bool:
+def has_writer(fd: int, *, again: bool = False) -> bool:
     """Whether any process has the file open for writing; False also where that cannot be told.
 
-    A read lease is granted only while nobody has (fcntl(2), "Leases"). It is given back at once;
-    were somebody to open the file in between, the signal is one that is ignored by default.
+    ``again``: this was asked of the same open file before. A read lease is granted only while
+    nobody has (fcntl(2), "Leases"). It is given back at once; were somebody to open the file in
+    between, the signal is one that is ignored by default.
     """
-    lease = getattr(fcntl, "F_SETLEASE", None)
-    if lease is None:
+    if _SETLEASE is None:
         return False
     try:
-        _take_lease(fd, lease)
+        _take_lease(fd, again=again)
     except OSError as error:
         return error.errno in (errno.EAGAIN, errno.EBUSY)
     try:
-        fcntl.fcntl(fd, lease, fcntl.F_UNLCK)
+        fcntl.fcntl(fd, _SETLEASE, fcntl.F_UNLCK)
     except OSError:
         pass  # it ends when the file is closed
     return False
@@ -178,11 +179,10 @@ def hold_writers_off(fd: int) -> bool:
 
     False where a process has it open for writing already, or where that cannot be had.
     """
-    lease = getattr(fcntl, "F_SETLEASE", None)
-    if lease is None:
+    if _SETLEASE is None:
         return False
     try:
-        _take_lease(fd, lease)
+        _take_lease(fd)
     except OSError:
         return False
     return True
@@ -196,10 +196,15 @@ def writers_were_held_off(fd: int) -> bool:
         return False
 
 
-def _take_lease(fd: int, lease: int) -> None:
-    """A read lease; who breaks it causes a signal that is ignored by default. Raises OSError."""
-    fcntl.fcntl(fd, getattr(fcntl, "F_SETSIG", 10), _SIGURG)
-    fcntl.fcntl(fd, lease, fcntl.F_RDLCK)
+def _take_lease(fd: int, *, again: bool = False) -> None:
+    """A read lease; who breaks it causes a signal that is ignored by default. Raises OSError.
+
+    ``again``: there was one on the same open file before.
+    """
+    assert _SETLEASE is not None
+    if not again:
+        fcntl.fcntl(fd, _SETSIG, _SIGURG)
+    fcntl.fcntl(fd, _SETLEASE, fcntl.F_RDLCK)
 
 
 _loaded: list[Any] = []

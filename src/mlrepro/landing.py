@@ -8,7 +8,7 @@ import time
 from _thread import allocate_lock
 
 from mlrepro.dataclass import TYPE_CHECKING, dataclass
-from mlrepro.durable import discard, flush, hard_link, sync_dirs, sync_files, write_all
+from mlrepro.durable import discard, flush, hard_link, sync_dirs, sync_files, take_name, write_all
 from mlrepro.errors import StoreError
 from mlrepro.store import BLOB_MODE, Store, store_error
 from mlrepro.streaming import SMALL, Moved, Sink, md5_of, nothing, read_whole, stream
@@ -37,6 +37,7 @@ class Target:
     def __init__(self, store: Store) -> None:
         self.store = store
         self.shares = False
+        self.mode = -1  # the permission bits of its temporary files, once there was one
         self.folders: set[str] = set()  # whose names are still to be flushed
         self.fresh: list[str] = []  # blobs of others that are still to be flushed
         try:
@@ -71,13 +72,17 @@ class Target:
 
 @dataclass(slots=True)
 class Landed:
-    """Bytes on their way: a temporary file per target (None: has it, or shares the first's)."""
+    """Bytes on their way: a temporary file per target (None: has it, or shares the first's).
+
+    ``as_blob``: these files have the permission bits of a blob, and the oid is our own hash.
+    """
 
     oid: str
     size: int
     temps: tuple[str | None, ...]
     flushed: bool = False
     legacy: bool = False
+    as_blob: bool = False
 
 
 class Landing:
@@ -128,7 +133,9 @@ class Landing:
         return made
 
     def claim(self, oid: str) -> bool:
-        """Whether the caller is the first of this run to have this blob, and so to land it."""
+        """Whether the caller is the first to have this blob, which is in no store yet as far as
+        this run knows, and so the one to land it.
+        """
         with self._guard:
             if oid in self._claimed:
                 return False
@@ -222,6 +229,8 @@ class Landing:
             for at in reversed(range(len(self.targets))):
                 self._name(self.targets[at], at, batch)
             self._flush_names()
+        with self._guard:  # from here on the stores themselves say that they have these
+            self._claimed.difference_update([one.oid for one in batch])
 
     def _flush(self, target: Target, paths: list[str]) -> None:
         try:
@@ -256,10 +265,27 @@ class Landing:
         try:
             for one in batch:
                 temp = one.temps[at]
-                if temp:
-                    self._place(target, one, temp, linked=target.shares and temp == one.temps[0])
+                if not temp:
+                    continue
+                linked = target.shares and temp == one.temps[0]
+                if not (one.as_blob and self._place_usual(target, one.oid, temp, linked)):
+                    self._place(target, one, temp, linked)
         except OSError as error:
             raise target.explain(error) from error
+
+    def _place_usual(self, target: Target, oid: str, temp: str, linked: bool) -> bool:
+        """Give it its name with a single call; False where that fails, for whatever reason."""
+        folder = f"{target.store.base}/{oid[:2]}"
+        try:
+            if linked:
+                if not hard_link(temp, f"{folder}/{oid[2:]}"):
+                    return False
+            else:
+                take_name(temp, f"{folder}/{oid[2:]}")
+        except OSError:
+            return False
+        target.folders.add(folder)
+        return True
 
     def _place(self, target: Target, one: Landed, temp: str, linked: bool) -> None:
         store, oid = target.store, one.oid

@@ -11,11 +11,11 @@ import os
 from mlrepro import digest
 from mlrepro.dataclass import dataclass
 from mlrepro.errors import PointerError, PointerUnknown
-from mlrepro.safepath import HEX, are_digits, check_paths, named
+from mlrepro.safepath import HEX, are_digits, check_each, check_paths, named
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Iterable, Iterator, Sequence
 
 # What a listing may come to unless a person says that a clone has larger folders: some commands
 # take up to 700 bytes of memory for a member.
@@ -27,7 +27,9 @@ MAX_LARGE_BYTES = 256 << 20
 MAX_FOREIGN_BYTES = 4 << 20
 
 _CHUNK = 1 << 20  # bytes of a listing that are taken apart together
+_ROWS = 2048  # members of a folder that are rendered together
 _HEAD, _MIDDLE, _TAIL = '{"md5": "', '", "relpath": "', '"}'
+_BETWEEN = f"{_TAIL}, {_HEAD}".encode()
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,6 +56,16 @@ class Members:
         oids = self._oids
         for at, name in enumerate(self._names):
             yield Member(name, oids[at * 16 : at * 16 + 16].hex())
+
+    @property
+    def names(self) -> list[str]:
+        """The paths, which are not to be changed."""
+        return self._names
+
+    @property
+    def oids(self) -> bytes:
+        """Sixteen bytes for each."""
+        return bytes(self._oids)
 
     def pairs(self) -> Iterator[tuple[str, str]]:
         """The path and the oid of each, for which no Member has to be made."""
@@ -90,10 +102,9 @@ def read_listing(path: str | int, name: str) -> bytes:
     is read.
     """
     with open(path, "rb", closefd=isinstance(path, str)) as file:
-        if os.fstat(file.fileno()).st_size <= MAX_BYTES:
-            data = file.read(MAX_BYTES + 1)
-        elif may_be_large():
-            data = file.read(MAX_LARGE_BYTES + 1)
+        size = os.fstat(file.fileno()).st_size
+        if size <= MAX_BYTES or may_be_large():
+            data = file.read(min(size, MAX_LARGE_BYTES) + 1)  # as much is allocated
         else:
             raise named(_too_large(), name)
     return data
@@ -232,18 +243,50 @@ def render_listing(members: Iterable[Member]) -> bytes:
 
     Raises PointerError (``path-not-utf8``, ``path-invalid``, ``pointer-invalid``).
     """
-    return render_pairs([(member.relpath, member.oid) for member in members])
+    return _render_pairs([(member.relpath, member.oid) for member in members])
 
 
-def render_pairs(members: Iterable[tuple[str, str]], *, checked: bool = False) -> bytes:
-    """The same of paths and oids; ``checked``: these paths are known to be fit for one."""
+def render_members(
+    names: Sequence[str], oids: bytes | bytearray, *, checked: bool = False
+) -> bytes:
+    """The same of files that were found in a folder: ``names`` in order, 16 bytes of ``oids`` each.
+
+    One whose oid is all zero is no member. ``checked``: these paths are known to be fit for one.
+    Not all of it is in memory as anything but the listing itself.
+    """
+    from io import BytesIO
+
+    out = BytesIO()
+    for start in range(0, len(names), _ROWS):
+        part, some = names[start : start + _ROWS], oids[start * 16 : (start + _ROWS) * 16]
+        digits = some.hex()
+        places = range(0, len(digits), 32)
+        pairs = [(name, digits[at : at + 32]) for name, at in zip(part, places, strict=True)]
+        if bytes(16) in some:
+            pairs = [pair for pair in pairs if pair[1].strip("0")]
+        if not checked:
+            check_each([name for name, _ in pairs], writing=True)
+        if pairs:
+            out.write(_BETWEEN if out.tell() else b"[" + _HEAD.encode())
+            out.write(_rows(pairs).encode("ascii"))
+    if not out.tell():
+        return b"[]"
+    out.write(f"{_TAIL}]".encode())
+    return out.getvalue()
+
+
+def _render_pairs(members: Iterable[tuple[str, str]]) -> bytes:
     pairs = sorted(members)
-    if not checked:
-        check_paths([relpath for relpath, _ in pairs], writing=True)
+    check_paths([relpath for relpath, _ in pairs], writing=True)
     digits = "".join([oid for _, oid in pairs])
     if len(digits) != 32 * len(pairs) or not are_digits(digits):
         relpath, oid = next(pair for pair in pairs if len(pair[1]) != 32 or pair[1].strip(HEX))
         raise PointerError(f"{relpath}: {oid!r} is no md5", path=relpath)
+    return f"[{_HEAD}{_rows(pairs)}{_TAIL}]".encode("ascii") if pairs else b"[]"
+
+
+def _rows(pairs: Sequence[tuple[str, str]]) -> str:
+    """What stands in a listing between its beginning and its end."""
     joined = "".join([relpath for relpath, _ in pairs])
     if joined.isascii() and joined.isprintable() and '"' not in joined and "\\" not in joined:
         rows = [f"{oid}{_MIDDLE}{relpath}" for relpath, oid in pairs]  # nothing to be escaped
@@ -253,9 +296,7 @@ def render_pairs(members: Iterable[tuple[str, str]], *, checked: bool = False) -
         except ImportError:
             from json.encoder import encode_basestring_ascii as quoted
         rows = [f"{oid}{_MIDDLE}{quoted(relpath)[1:-1]}" for relpath, oid in pairs]
-    if not rows:
-        return b"[]"
-    return f"[{_HEAD}{f'{_TAIL}, {_HEAD}'.join(rows)}{_TAIL}]".encode("ascii")
+    return f"{_TAIL}, {_HEAD}".join(rows)
 
 
 def listing_oid(data: bytes) -> str:

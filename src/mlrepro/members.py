@@ -8,7 +8,7 @@ from mlrepro.errors import PathError
 from mlrepro.presence import Presence
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Callable, Sequence
 
     from mlrepro import index
     from mlrepro.capture import Target
@@ -49,25 +49,23 @@ def save(
     seen = wanted.now.plan if wanted.now is not None else None
     plan = seen or worktree.plan_folder(project, wanted.path)
     done.hollow = plan.walk.hollow
-    oids = dict(plan.known)
     certain = entry is not None and entry.stored and _marked(record, target)
     if wanted.item is not None and wanted.item.out.legacy:
         # Its members were saved where DVC 3 does not look: all of them are saved anew.
-        plan = worktree.FolderPlan(plan.walk, {}, [*plan.known, *plan.fresh], plan.began_ns)
-        oids, certain = {}, False
+        plan, certain = plan.anew(), False
     # What the record says was stored whole is looked for, as far as it has not changed since, by
     # the names in the store's folders.
-    by_name = Presence(store, len(oids)) if seen and certain and store is not None else None
+    by_name = Presence(store, plan.known()) if seen and certain and store is not None else None
     if by_name is not None:
-        absent = by_name.absent(oids, plan.shelves)
+        absent = by_name.absent(plan.oids, plan.shelves, some_unknown=True)
     else:
-        absent = _unstored(plan, oids, target.cache, store)
-    to_read = plan.fresh + absent
+        absent = _unstored(plan, target.cache, store)
+    # What was hashed a moment ago has a hash, and is in no store yet either.
+    to_read = sorted({*plan.fresh, *absent}) if absent else plan.fresh
 
-    def close(read: dict[str, engine.Saved]) -> tuple[bytes, str] | None:
+    def close() -> tuple[bytes, str] | None:
         """The listing that is to be stored, with its hash."""
-        oids.update(worktree.note_read(plan, read))
-        listing = _listing(project, wanted, plan, oids, options, done)
+        listing = _listing(project, wanted, plan, options, done)
         if by_name is not None and done.data.tree is not None:
             done.data.tree.shelves = by_name.shelves
         oid, size = done.data.oid, len(listing)
@@ -80,9 +78,9 @@ def save(
         return listing, oid if plan.tree is None else listings.listing_oid(listing)
 
     if to_read:
-        _read(project, target, store, to_read, options, done, _sizes(plan), close)
+        _read(project, target, store, plan, to_read, options, done, close)
         return done
-    last = close({})
+    last = close()
     if last is not None:
         engine.save_bytes(last[0], ".dir", target.cache, store, oid=last[1])
     return done
@@ -92,22 +90,22 @@ def _listing(
     project: Project,
     wanted: Target,
     plan: worktree.FolderPlan,
-    oids: dict[str, str],
     options: Options,
     done: Members,
 ) -> bytes:
     """Complete what is known of the folder; returns its listing. Raises PathError."""
-    if not oids and plan.walk.names:
+    count = plan.known()
+    if not count and plan.walk.names:
         raise PathError(
             f"All files of {wanted.path} are left out by .dvcignore.",
             "change the rule in .dvcignore",
             code="path-ignored",
             path=wanted.path,
         )
-    if not oids and wanted.item is None:  # one that was emptied since is noted, as by DVC
+    if not count and wanted.item is None:  # one that was emptied since is noted, as by DVC
         raise empty(wanted.path)
-    listing = worktree.finish_folder(done.data, plan, oids)
-    if listings.is_large(len(listing), len(oids)) and not listings.may_be_large():
+    listing = worktree.finish_folder(done.data, plan)
+    if listings.is_large(len(listing), count) and not listings.may_be_large():
         git.run(project, "config", listings.LARGE, "true")
         options.reporter.note(
             f"{wanted.path} has so many files that other clones read its list only after: "
@@ -130,31 +128,32 @@ def _read(
     project: Project,
     target: Remote,
     store: Store | None,
-    names: Sequence[str],
+    plan: worktree.FolderPlan,
+    places: Sequence[int],
     options: Options,
     done: Members,
-    listed: Mapping[str, int],
-    close: Callable[[dict[str, engine.Saved]], tuple[bytes, str] | None],
+    close: Callable[[], tuple[bytes, str] | None],
 ) -> None:
-    """Save these members, and what ``close`` makes of them. ``listed``: how large each was seen to
-    be.
-    """
-    base = project.absolute(done.data.path)
+    """Save the members at these places, and what ``close`` makes of them all."""
+    paths = plan.paths(project.absolute(done.data.path), places)
+    keep, sizes = plan.noting(places), list[int]()
+
+    def note(at: int, oid: str, stat: tuple[int, ...], began_ns: int, new: bool) -> None:
+        keep(at, oid, stat, began_ns, new)
+        if new:
+            sizes.append(stat[1])
 
     def closing(report: engine.SaveReport) -> tuple[bytes, str] | None:
-        if report.failed:
-            return None  # what was read is stored all the same
-        return close(dict(zip(names, report.saved, strict=True)))  # in the order asked for
+        return close() if not report.failed else None  # what was read is stored all the same
 
     report = engine.save_files(
-        [f"{base}/{name}" for name in names], target.cache, store, jobs=options.jobs,
-        reporter=options.reporter, bytes_known=[listed[name] for name in names], closing=closing,
+        paths, target.cache, store, jobs=options.jobs, reporter=options.reporter,
+        bytes_known=plan.sizes(places), closing=closing, note=note,
     )  # fmt: skip
-    fresh = [one.size for one in report.saved if one.stored_new]
-    done.count += len(fresh)
-    done.bytes += sum(fresh)
-    for name, error in report.failed:
-        error.path = f"{done.data.path}/{name[len(base) + 1 :]}"
+    done.count += len(sizes)
+    done.bytes += sum(sizes)
+    for path, error in report.failed:
+        error.path = f"{done.data.path}/{path[len(paths.base) :]}"
         raise error
 
 
@@ -163,24 +162,16 @@ def _marked(record: index.Record, target: Remote) -> bool:
     return bool(record.store_id) and record.store_id == target.read_id()
 
 
-def _unstored(
-    plan: worktree.FolderPlan, known: dict[str, str], cache: Store, store: Store | None
-) -> list[str]:
+def _unstored(plan: worktree.FolderPlan, cache: Store, store: Store | None) -> list[int]:
     """The members whose blobs are not, with their size, in cache and store: a look for each."""
-    if not known:
+    if len(plan.fresh) == len(plan.walk):
         return []
     places = [cache] + ([store] if store is not None else [])
-    sizes = _sizes(plan)
     return [
-        name
-        for name, oid in known.items()
-        if not all(place.has(oid, sizes.get(name)) for place in places)
+        at
+        for at, size in enumerate(plan.walk.numbers[:: folder.NUMBERS])
+        if (oid := plan.oid(at)) and not all(place.has(oid, size) for place in places)
     ]
-
-
-def _sizes(plan: worktree.FolderPlan) -> dict[str, int]:
-    """How large each member was when it was listed."""
-    return dict(zip(plan.walk.names, plan.walk.numbers[:: folder.NUMBERS], strict=True))
 
 
 def _is_lacking(oid: str, size: int, cache: Store, store: Store | None) -> bool:

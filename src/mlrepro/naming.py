@@ -45,7 +45,7 @@ def relative(project: Project, typed: str) -> str:
                 code="path-outside",
                 path=typed,
             )
-    return os.path.relpath(absolute, project.root)
+    return absolute[len(project.root.rstrip(os.sep)) + 1 :]
 
 
 def expand(project: Project, typed: Sequence[str]) -> tuple[list[str], list[MlreproError]]:

@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import os
 from bisect import bisect_left
+from itertools import pairwise
 
 from mlrepro import collisions, executable, folder, index, legacy, transfer
 from mlrepro.dataclass import TYPE_CHECKING, dataclass, field
 from mlrepro.errors import Refused
+from mlrepro.listing import Members
 from mlrepro.restoring import Restore
 from mlrepro.safepath import quoted
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterable, Sequence
 
     from mlrepro.assembling import Whole
     from mlrepro.outputs import Tracked
@@ -106,7 +108,7 @@ def plan_folder(project: Project, target: Remote, plan: Plan, lost: set[str], fo
             f"move the file away, then: mlrepro pull {quoted(project.show(item.path))}",
             code="kind-changed",
         )
-    was, now = _members(project, target, plan)
+    was, now, is_known = _members(project, target, plan)
     if data.is_missing and not plan.only:
         plan.bring = _all_new(project, plan, lost)
         return
@@ -119,7 +121,7 @@ def plan_folder(project: Project, target: Remote, plan: Plan, lost: set[str], fo
         size = stats.size(name)
         if _saved_since(plan, here, oid) and is_saved(target, oid, size):
             was[name] = here = oid
-        if here and here != was.get(name) and (was or not is_saved(target, here, size)):
+        if here and here != was.get(name) and (is_known or not is_saved(target, here, size)):
             if not force:
                 plan.kept.append(f"{item.path}/{name}")
                 continue
@@ -163,30 +165,69 @@ def _all_new(project: Project, plan: Plan, lost: set[str]) -> list[Restore]:
     ]
 
 
-def _members(project: Project, target: Remote, plan: Plan) -> tuple[dict[str, str], dict[str, str]]:
-    """The members of a folder when it was last in step, and now; sets what they are to be."""
+def _members(
+    project: Project, target: Remote, plan: Plan
+) -> tuple[dict[str, str], dict[str, str], bool]:
+    """The members of a folder when it was last in step, and now; sets what they are to be.
+
+    Without those that are as they are to be already, of which there may be many. The third: whether
+    it was ever in step, as far as is known.
+    """
     item, data, synced = plan.item, plan.data, plan.entry.synced
     places = [target.cache] + ([target.store] if target.store is not None else [])
-    plan.members = _listed(item.oid, places)
-    clashes = collisions.clashes(plan.members, project.state_dir)
+    listed = transfer.listing_of(item.oid, places) or Members()
+    clashes = collisions.clashes(listed.names, project.state_dir)
     refused = collisions.refusal(clashes, next(iter(clashes), ""))
     if refused is not None:
         raise refused
-    was: dict[str, str] = {}
-    if synced.endswith(".dir"):
-        was = _listed(synced, places)
+    if data.tree is not None and data.oid == synced and not item.out.legacy:
+        plan.members, was, left_out = _differing(listed, data.tree)
+        return was, {**was, **left_out}, True  # may have been saved by DVC 2, under other hashes
+    before = _listed(synced, places) if synced.endswith(".dir") else {}
     if data.tree is None:
-        return was, {}
-    now = data.tree.members()
+        plan.members = dict(listed.pairs())
+        return before, {}, bool(before)
     if item.out.legacy:
-        absolute = project.absolute(item.path)
-        now = legacy.members(places, absolute, data.tree, {**was, **plan.members})
-    elif data.oid == synced:
-        was = dict(now)  # it may have been saved by DVC 2, under other hashes
-    for name in data.tree.names:
-        if name not in now and name in plan.members:
-            now[name] = legacy.other(plan.members[name])  # left out by .dvcignore: nobody saved it
-    return was, now
+        plan.members, absolute = dict(listed.pairs()), project.absolute(item.path)
+        now = legacy.members(places, absolute, data.tree, {**before, **plan.members})
+        names = [name for name in data.tree.names if name not in now and name in plan.members]
+        left_out = {name: legacy.other(plan.members[name]) for name in names}
+    else:
+        plan.members, now, left_out = _differing(listed, data.tree)
+    return before, {**now, **left_out}, bool(before)
+
+
+def _differing(
+    listed: Members, tree: folder.Tree
+) -> tuple[dict[str, str], dict[str, str], dict[str, str]]:
+    """The members of a listing, and of a folder, that are not the same in both; and those of the
+    listing that .dvcignore leaves out here, with a hash that is no content's: nobody saved them.
+    """
+    to_be, now, left_out = dict[str, str](), dict[str, str](), dict[str, str]()
+    names, oids, end, at = tree.names, tree.oids, len(tree), 0
+    every: Iterable[tuple[str, str]] = listed.pairs()
+    if not all(name < following for name, following in pairwise(listed.names)):
+        every = sorted(every)  # not as by DVC; those of the tree are sorted
+    for name, oid in every:
+        while at < end and names[at] < name:
+            _note_here(now, names[at], oids[at * 16 : at * 16 + 16])
+            at += 1
+        here = oids[at * 16 : at * 16 + 16] if at < end and names[at] == name else b""
+        at += bool(here)
+        if here == folder.UNKNOWN or here.hex() != oid:
+            to_be[name] = oid
+            if here == folder.UNKNOWN:
+                left_out[name] = legacy.other(oid)
+            elif here:
+                now[name] = here.hex()
+    for rest in range(at, end):
+        _note_here(now, names[rest], oids[rest * 16 : rest * 16 + 16])
+    return to_be, now, left_out
+
+
+def _note_here(now: dict[str, str], name: str, oid: bytes) -> None:
+    if oid != folder.UNKNOWN:
+        now[name] = oid.hex()
 
 
 def _listed(oid: str, places: Sequence[Store]) -> dict[str, str]:
@@ -237,24 +278,25 @@ def _after_folder(project: Project, plan: Plan, done: dict[str, Restored], whole
         walked = folder.walk(project.root, plan.item.path, stats=tree is not None)
     except OSError:
         return
-    before = tree.unchanged(walked) if tree is not None else {}
-    if tree is None:
-        walked.numbers = folder.packed([0]) * (NUMBERS * len(walked))
-    oids: list[str] = []
     numbers, nothing = walked.numbers, folder.packed([0]) * NUMBERS
-    began = max([one.began_ns for one in done.values()], default=0)
-    for at, name in enumerate(walked.names):
-        span, one = slice(at * NUMBERS, (at + 1) * NUMBERS), done.get(lead + name)
-        oid = before.get(name, "") if one is None else ""
+    if tree is not None:
+        oids, others = tree.proven(walked)
+    else:
+        oids, others = bytearray(16 * len(walked)), [*range(len(walked))]
+        numbers = walked.numbers = nothing * len(walked)
+    for at in others:
+        span, name = slice(at * NUMBERS, (at + 1) * NUMBERS), walked.names[at]
+        one, row = done.get(lead + name), nothing
         if one is not None and one.stat is not None and one.began_ns:
-            row = folder.packed([*numbers_of(one.stat)])
-            if tree is None or row == numbers[span]:
-                oid, numbers[span] = plan.members.get(name, ""), row
-        if not oid:
-            numbers[span] = nothing  # not proven: it will be read once
-        oids.append(oid or "0" * 32)
+            now = folder.packed([*numbers_of(one.stat)])
+            oid = plan.members.get(name, "")
+            if oid and (tree is None or now == numbers[span]):
+                row = now
+                oids[at * 16 : at * 16 + 16] = bytes.fromhex(oid)
+        numbers[span] = row  # where nothing is proven it will be read once
+    began = max([one.began_ns for one in done.values()], default=0)
     proven = folder.Tree(
-        plan.item.path, plan.item.oid if whole else "", walked, bytes.fromhex("".join(oids)),
+        plan.item.path, plan.item.oid if whole else "", walked, bytes(oids),
         max(began, plan.data.began_ns),
     )  # fmt: skip
     folder.save(project.state_dir, proven)

@@ -36,8 +36,9 @@ def read_at(path: str, name: str, most: int) -> bytes:
     if kind == _REGULAR:
         file = os.open(path, _FLAGS)
         try:
-            if os.fstat(file).st_mode & _KIND == _REGULAR:
-                return _whole(file, most)
+            about = os.fstat(file)
+            if about.st_mode & _KIND == _REGULAR:
+                return _whole(file, about.st_size, most)
         finally:
             os.close(file)
     is_link = kind == _LINK
@@ -49,9 +50,10 @@ def read_at(path: str, name: str, most: int) -> bytes:
     )
 
 
-def _whole(file: int, most: int) -> bytes:
-    data = os.read(file, most)
-    while data and len(data) < most:
+def _whole(file: int, size: int, most: int) -> bytes:
+    """What a file of this size has, which may have become another since: ``most`` bytes of it."""
+    data = os.read(file, min(size + 1, most))  # as much is allocated
+    while data and len(data) not in (size, most):
         more = os.read(file, most - len(data))
         if not more:
             break

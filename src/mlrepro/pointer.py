@@ -18,7 +18,7 @@ from mlrepro.listing import (
     parse_listing,
     read_listing,
     render_listing,
-    render_pairs,
+    render_members,
 )
 from mlrepro.safepath import check_paths, is_oid, is_utf8, named, path_error, path_problem
 
@@ -41,7 +41,7 @@ __all__ = [
     "read_listing",
     "render",
     "render_listing",
-    "render_pairs",
+    "render_members",
 ]
 
 MAX_POINTER_BYTES = 1 << 20
@@ -129,7 +129,7 @@ def render(pointer: Pointer) -> bytes:
         wrong = _out_problem(out)
         if wrong:
             raise PointerError(f"{out.path}: {wrong}.", path=out.path)
-    if not is_utf8(pointer.wdir) or _wdir_problem(pointer.wdir):
+    if pointer.wdir != "." and (not is_utf8(pointer.wdir) or _wdir_problem(pointer.wdir)):
         raise PointerError(f"The folder {pointer.wdir!r} cannot stand in a pointer.")
     return _render(pointer.outs, pointer.wdir)
 

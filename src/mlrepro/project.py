@@ -21,10 +21,11 @@ class Project:
     of this worktree is kept (inside ``git_dir``, so it is never tracked and never cleaned away).
     """
 
-    __slots__ = ("common_dir", "cwd", "dvc_dir", "git_dir", "root", "state_dir")
+    __slots__ = ("_lead", "common_dir", "cwd", "dvc_dir", "git_dir", "root", "state_dir")
 
     def __init__(self, root: str, git_dir: str, cwd: str) -> None:
         self.root = root
+        self._lead = os.path.join(root, "")
         self.git_dir = git_dir
         self.common_dir = _common_dir(git_dir)
         self.cwd = cwd
@@ -33,7 +34,7 @@ class Project:
 
     def absolute(self, relpath: str) -> str:
         """The absolute path of a path relative to ``root``."""
-        return os.path.join(self.root, relpath)
+        return relpath if relpath.startswith("/") else self._lead + relpath
 
     def show(self, relpath: str) -> str:
         """A path relative to ``root`` as the user, standing in ``cwd``, would type it."""

@@ -85,17 +85,24 @@ def check_paths(paths: Sequence[str], *, writing: bool = False) -> None:
     The code is ``pointer-invalid``; with ``writing``, where the paths are a user's own, it is
     ``path-not-utf8`` or ``path-invalid``. Takes n log n time, whatever the depth of the paths.
     """
-    if not _surely_safe(paths):
-        for path in paths:
-            problem = path_problem(path)
-            if problem:
-                raise _refusal(path, problem, writing)
+    check_each(paths, writing=writing)
+    if _surely_apart(paths):
+        return
     # With the separator sorted before all else, what lies in a folder follows right behind it.
     ordered = sorted("\n".join(paths).replace("/", "\0").split("\n"))
     for path, following in pairwise(ordered):
         if following.startswith(path) and following[len(path) :][:1] in ("", "\0"):
             twice = "stands there twice" if path == following else "is both a file and a folder"
             raise _refusal(path.replace("\0", "/"), twice, writing)
+
+
+def check_each(paths: Sequence[str], *, writing: bool = False) -> None:
+    """The same of each path by itself: of paths that a file system has, none lies in another."""
+    if not _surely_safe(paths):
+        for path in paths:
+            problem = path_problem(path)
+            if problem:
+                raise _refusal(path, problem, writing)
 
 
 def _surely_safe(paths: Sequence[str]) -> bool:
@@ -110,6 +117,23 @@ def _surely_safe(paths: Sequence[str]) -> bool:
     return len(max(paths, key=len, default="")) <= MAX_PATH and not any(
         bad in joined for bad in _SUSPICIOUS
     )
+
+
+def _surely_apart(paths: Sequence[str]) -> bool:
+    """Whether these paths are sorted, and none is another's folder; False where that would take
+    more than linear time to tell.
+    """
+    if not all(path < following for path, following in pairwise(paths)):
+        return False
+    above = {path[: path.rindex("/")] for path in paths if "/" in path}
+    allowed, some = sum(map(len, paths)), above  # characters
+    while some:
+        some = {path[: path.rindex("/")] for path in some if "/" in path} - above
+        allowed -= sum(map(len, some))
+        if allowed < 0:
+            return False
+        above |= some
+    return not above or above.isdisjoint(paths)
 
 
 def path_error(path: str, problem: str) -> PointerError:

@@ -12,8 +12,7 @@ from mlrepro.store import BLOB_MODE
 from mlrepro.streaming import md5_of
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-
+    from mlrepro.hashing import Paths
     from mlrepro.landing import Landing, Target
 
 _WRITE = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
@@ -28,17 +27,17 @@ class Take:
     it.
     """
 
-    paths: Sequence[str]
+    paths: Paths
     landing: Landing
     numbers: itertools.count[int]
 
     def __call__(
         self, share: int, at: int
-    ) -> tuple[str, os.stat_result, int, tuple[str | None, ...]] | None:
+    ) -> tuple[str, tuple[int, ...], int, tuple[str | None, ...]] | None:
         """Read the file at this position for the process ``share`` (0: this one).
 
-        Returns its oid, its stat, when (epoch ns) reading began, and a temporary file per target
-        (None: it shares the first one's).
+        Returns its oid, its stat as ``packed``, when (epoch ns) reading began, and a temporary file
+        per target (None: it shares the first one's), which has the mode of a blob.
         """
         read = read_small(self.paths[at])
         if read is None:
@@ -60,12 +59,17 @@ class Take:
         room = target.staging
         temp = f"{room.share(share)}/{next(self.numbers)}" if share else room.new()
         try:
-            if os.access(target.store.path(oid), os.F_OK):
+            if os.access(f"{target.store.base}/{oid[:2]}/{oid[2:]}", os.F_OK):
                 return None
             fd = os.open(temp, _WRITE, BLOB_MODE)
         except OSError:
             return None
         try:
+            # What the umask and the folder's own rules make of it is the same for all of them.
+            if target.mode < 0:
+                target.mode = os.fstat(fd).st_mode & 0o7777
+            if target.mode != BLOB_MODE:
+                os.fchmod(fd, BLOB_MODE)
             write_all(fd, data)
         except OSError:
             discard(temp)

@@ -4,23 +4,18 @@ from __future__ import annotations
 
 import os
 import stat as stat_module
-from bisect import bisect_left
 
 from mlrepro import dvcignore, engine, folder, glance, index, legacy, plainfile, pointer, safepath
 from mlrepro.dataclass import TYPE_CHECKING, dataclass
 from mlrepro.errors import MlreproError, PathError
-from mlrepro.hashing import stat_key
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Sequence
 
-    from mlrepro.engine import Saved
-    from mlrepro.hashing import Hashed, Stat
+    from mlrepro.hashing import Stat
     from mlrepro.outputs import Tracked
     from mlrepro.project import Project
     from mlrepro.result import Options
-
-_LEFT_OUT = "0" * 32  # instead of the hash of a file that .dvcignore leaves out
 
 
 @dataclass(slots=True)
@@ -166,7 +161,8 @@ def check_folder(path: str, found: folder.Walk, left_out: set[str]) -> None:
             code="path-nested-repository",
             path=f"{path}/{name}",
         )
-    for name in found.names:
+    joined = "/".join(found.names)
+    for name in found.names if ".dvcignore" in joined else ():
         if f"/{name}".endswith("/.dvcignore") and name not in left_out:
             raise PathError(
                 f"A .dvcignore file cannot lie in a tracked folder: {path}/{name}",
@@ -174,7 +170,6 @@ def check_folder(path: str, found: folder.Walk, left_out: set[str]) -> None:
                 code="path-ignore-file",
                 path=f"{path}/{name}",
             )
-    joined = "/".join(found.names)
     if "\n" in joined or not safepath.is_utf8(joined):  # before any of them is stored
         safepath.check_paths([name for name in found.names if name not in left_out], writing=True)
 
@@ -183,35 +178,120 @@ def _examine_folder(project: Project, data: Data, options: Options) -> None:
     try:
         plan = plan_folder(project, data.path)
         if plan.tree is not None:  # its listing is not asked for: all is as it was
-            _complete(data, plan, plan.tree, plan.known)
+            _complete(data, plan, plan.tree)
             data.oid, data.proven, data.plan = plan.tree.oid, True, plan
             return
-        members = dict(plan.known)
-        absolute = {project.absolute(f"{data.path}/{name}"): name for name in plan.fresh}
-        report = engine.hash_files(list(absolute), jobs=options.jobs, reporter=options.reporter)
+        paths = plan.paths(project.absolute(data.path), plan.fresh)
+        report = engine.hash_files(
+            paths, jobs=options.jobs, reporter=options.reporter, note=plan.noting(plan.fresh)
+        )
         for path, error in report.failed:
-            error.path = f"{data.path}/{absolute[path]}"
+            error.path = f"{data.path}/{path[len(paths.base) :]}"
             raise error
-        members |= note_read(plan, {absolute[done.path]: done for done in report.saved})
     except MlreproError as error:
         data.error = error
         return
-    finish_folder(data, plan, members)
+    finish_folder(data, plan)
     data.plan = plan
+
+
+class _Paths:
+    """The absolute paths of some members of a folder, each made when it is asked for."""
+
+    __slots__ = ("base", "names", "places")
+
+    def __init__(self, base: str, names: Sequence[str], places: Sequence[int]) -> None:
+        self.base = base
+        self.names = names
+        self.places = places
+
+    def __len__(self) -> int:
+        return len(self.places)
+
+    def __getitem__(self, at: int) -> str:
+        return self.base + self.names[self.places[at]]
+
+    def __iter__(self) -> Iterator[str]:
+        return (self.base + self.names[at] for at in self.places)
 
 
 @dataclass(slots=True)
 class FolderPlan:
-    """What of a folder is proven (``known``: name → hash), what must be read (``fresh``)."""
+    """What of a folder is proven, and what must be read.
+
+    ``oids``: of each file that the walk has, 16 bytes: ``folder.UNKNOWN`` where it must be read,
+    or is left out; ``fresh``: which must be, by their places in the walk.
+    """
 
     walk: folder.Walk
-    known: dict[str, str]
-    fresh: list[str]
+    oids: bytearray
+    fresh: Sequence[int]
     began_ns: int
     tree: folder.Tree | None = None  # set when nothing changed at all
     checked: bool = False  # these very names are in a listing that was made before
-    shelves: str = ""  # by which it is known what the store has of ``known``: see ``Presence``
-    finished: tuple[dict[str, str], bytes, Data] | None = None  # members, listing, what came of it
+    shelves: str = ""  # by which it is known what the store has of these: see ``Presence``
+    finished: tuple[bytes, bytes, Data] | None = None  # oids, listing, what came of it
+
+    def paths(self, base: str, places: Sequence[int]) -> _Paths:
+        """The absolute paths of the files at these places, in the folder ``base``."""
+        return _Paths(base.rstrip("/") + "/", self.walk.names, places)
+
+    def sizes(self, places: Sequence[int]) -> Sequence[int]:
+        """How large each of these was when it was listed, in bytes."""
+        every = self.walk.numbers[:: folder.NUMBERS]
+        return every if len(places) == len(every) else [every[at] for at in places]
+
+    def oid(self, at: int) -> str:
+        """The hash of the file at this place, "" where it is not known."""
+        oid = self.oids[at * 16 : at * 16 + 16]
+        return oid.hex() if oid != folder.UNKNOWN else ""
+
+    def known(self) -> int:
+        """How many hashes are known."""
+        return len(self.walk) - len(_unknown(self.oids))
+
+    def anew(self) -> FolderPlan:
+        """The same with every member still to be read."""
+        left_out = {*_unknown(self.oids)}.difference(self.fresh)
+        every = [at for at in range(len(self.walk)) if at not in left_out]
+        return FolderPlan(self.walk, bytearray(len(self.oids)), every, self.began_ns)
+
+    def noting(
+        self, places: Sequence[int]
+    ) -> Callable[[int, str, tuple[int, ...], int, bool], None]:
+        """What is to be told of each file that is read, by where it is in ``places``.
+
+        It is kept as it was when it was read, which may be after it was listed. One that a writer
+        was at is not vouched for: it will be read again.
+        """
+        numbers, oids, count = self.walk.numbers, self.oids, folder.NUMBERS
+
+        def note(which: int, oid: str, stat: tuple[int, ...], began_ns: int, _: bool) -> None:
+            at = places[which]
+            row = stat[1:] if began_ns else (stat[1], *(0,) * (count - 1))
+            first = at * count
+            try:
+                for place, number in enumerate(row, first):
+                    numbers[place] = number
+            except OverflowError:  # see ``packed``
+                numbers[first : first + count] = folder.packed([*row])
+            was, now = oids[at * 16 : at * 16 + 16], bytes.fromhex(oid)
+            if was not in (now, folder.UNKNOWN):
+                self.tree = None  # it was proven, and changed since
+            oids[at * 16 : at * 16 + 16] = now
+
+        return note
+
+
+def _unknown(oids: bytes | bytearray) -> list[int]:
+    """The places without a hash."""
+    places = []
+    at = oids.find(folder.UNKNOWN)
+    while at >= 0:
+        if at % 16 == 0:
+            places.append(at // 16)
+        at = oids.find(folder.UNKNOWN, at - at % 16 + 16)
+    return places
 
 
 def plan_folder(project: Project, path: str) -> FolderPlan:
@@ -232,69 +312,50 @@ def plan_folder(project: Project, path: str) -> FolderPlan:
         began = seen[1]
     tree = seen[2] if seen else folder.load(project.state_dir, path)
     if tree is not None and tree.oid and tree.is_same(found):
-        return FolderPlan(found, tree.members(), [], tree.began_ns, tree)
+        return FolderPlan(found, bytearray(tree.oids), (), tree.began_ns, tree)
     out = dvcignore.left_out(project, path, found)
     check_folder(path, found, out)
-    known = tree.unchanged(found) if tree is not None else {}
-    if out or _LEFT_OUT in known.values():
-        known = {name: oid for name, oid in known.items() if name not in out and oid != _LEFT_OUT}
-    fresh = [name for name in found.names if name not in known and name not in out]
+    count = len(found)
+    oids = tree.proven(found)[0] if tree is not None else bytearray(16 * count)
+    fresh: Sequence[int] = _unknown(oids) if tree is not None else range(count)
+    if out:
+        for at in [at for at in range(count) if found.names[at] in out]:
+            oids[at * 16 : at * 16 + 16] = folder.UNKNOWN
+        fresh = [at for at in fresh if found.names[at] not in out]
     # What was proven keeps the earlier date: the whole tree is only as old as its oldest hashing.
     # Racy files were read again, so the new date holds for everything that is not proven.
-    plan = FolderPlan(found, known, fresh, began)
+    plan = FolderPlan(found, oids, fresh, began)
     if tree is not None:
         plan.checked = bool(tree.oid) and tree.is_listed_as(found)  # so the same ones are left out
         plan.shelves = tree.shelves
     return plan
 
 
-def note_read(plan: FolderPlan, read: Mapping[str, Saved | Hashed]) -> dict[str, str]:
-    """Keep each member as it was when it was read, which may be after it was listed; their hashes.
-
-    One that a writer was at is not vouched for: it will be read again.
-    """
-    walk, count = plan.walk, folder.NUMBERS
-    at = -1
-    for name, done in read.items():
-        at += 1  # both are in order, so it mostly is the next
-        if at >= len(walk.names) or walk.names[at] != name:
-            at = bisect_left(walk.names, name)
-        row = stat_key(done.stat) if done.began_ns else (done.size, *(0,) * (count - 1))
-        walk.numbers[at * count : (at + 1) * count] = folder.packed(list(row))
-        if plan.known.get(name, done.oid) != done.oid:
-            plan.tree = None  # it was proven, and changed since
-    return {name: done.oid for name, done in read.items()}
-
-
-def finish_folder(data: Data, plan: FolderPlan, members: dict[str, str]) -> bytes:
-    """Complete ``data`` from the hashes of all members; returns the listing's bytes."""
-    if plan.finished is not None and plan.finished[0] == members:
+def finish_folder(data: Data, plan: FolderPlan) -> bytes:
+    """Complete ``data``, now that all hashes are in ``plan``; returns the listing's bytes."""
+    if plan.finished is not None and plan.finished[0] == plan.oids:
         _, listing, was = plan.finished
         data.oid, data.size, data.nfiles = was.oid, was.size, was.nfiles
         data.tree, data.proven, data.began_ns = was.tree, was.proven, was.began_ns
         return listing
-    listing = pointer.render_pairs(members.items(), checked=plan.checked)
+    listing = pointer.render_members(plan.walk.names, plan.oids, checked=plan.checked)
     tree = plan.tree
     if tree is not None:
         data.oid, data.proven = tree.oid, True
     else:
         data.oid = pointer.listing_oid(listing)
-        oids = bytes.fromhex("".join([members.get(name, _LEFT_OUT) for name in plan.walk.names]))
-        tree = folder.Tree(data.path, data.oid, plan.walk, oids, plan.began_ns)
-    _complete(data, plan, tree, members)
-    plan.finished = dict(members), listing, data
+        tree = folder.Tree(data.path, data.oid, plan.walk, bytes(plan.oids), plan.began_ns)
+    _complete(data, plan, tree)
+    plan.finished = tree.oids, listing, data
     return listing
 
 
-def _complete(data: Data, plan: FolderPlan, tree: folder.Tree, members: Mapping[str, str]) -> None:
+def _complete(data: Data, plan: FolderPlan, tree: folder.Tree) -> None:
     """Note what a folder comes to, now that all its members are known."""
     data.tree = tree
-    rows = plan.walk.numbers[:: folder.NUMBERS]
-    data.size = sum(rows)
-    if len(members) < len(rows):
-        left = zip(plan.walk.names, rows, strict=True)
-        data.size -= sum([size for name, size in left if name not in members])
-    data.nfiles = len(members)
+    rows, left_out = plan.walk.numbers[:: folder.NUMBERS], _unknown(plan.oids)
+    data.size = sum(rows) - sum([rows[at] for at in left_out])
+    data.nfiles = len(rows) - len(left_out)
     data.began_ns = plan.began_ns
 
 

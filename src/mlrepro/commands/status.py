@@ -29,6 +29,7 @@ if TYPE_CHECKING:
 
     from mlrepro.gitindex import Entries
     from mlrepro.outputs import Tracked
+    from mlrepro.presence import Presence
     from mlrepro.project import Project
     from mlrepro.remote import Remote
     from mlrepro.store import Store
@@ -125,7 +126,7 @@ class _Stored:
         self.usable = usable
         self.owed = set(debts.owed(project))
         self.receipts = Receipts(project.common_dir, target.place) if target.is_network else None
-        self._listed: dict[str, int] | None = None
+        self._there: Presence | None = None  # for folders of many files
         self._folders: dict[str, bool] = {}
         self.wrong: dict[str, MlreproError] = {}  # listings that cannot be used, and why
 
@@ -164,9 +165,12 @@ class _Stored:
         members = self._members(oid, [self.target.cache, store], only_look=True)
         if members is None:
             return False
-        if self._listed is None:
-            self._listed = store.list_oids()
-        return all(member.oid in self._listed for member in members)
+        from mlrepro.presence import Presence  # only for folders
+
+        there = Presence(store, len(members))
+        if there.lists:
+            there = self._there = self._there or there
+        return not there.absent(members.oids)
 
     def _members(
         self, oid: str, places: Sequence[Store], *, only_look: bool

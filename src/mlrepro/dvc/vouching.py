@@ -11,6 +11,8 @@ from mlrepro.kernel import hold_writers_off, writers_were_held_off
 from mlrepro.streaming import SMALL
 from mlrepro.ticks import pass_by
 
+_MOST = 64  # files that are held open at once
+
 Row = tuple[int, int, int, int, int]  # size, mtime and ctime (ns), inode, device
 
 
@@ -45,9 +47,10 @@ class Vouching:
     def hold(self, oid: str, path: str, written: Row) -> None:
         """Begin with a file that is about to be named; ``written``: as it was when all was in it.
 
-        Does nothing for a small one, which is read whole anyway. Raises nothing.
+        Does nothing for a small one, which is read whole anyway, nor for more than can be held
+        open at once. Raises nothing.
         """
-        if written[0] <= SMALL:
+        if written[0] <= SMALL or len(self._held) == _MOST:
             return
         try:
             fd = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
