@@ -12,7 +12,7 @@ import pytest
 
 from blobs import Place, contents, damage, oid_of, put
 from building import read_file_tree
-from mlrepro import assembling, folder, kernel, reading, weighing
+from mlrepro import assembling, folder, kernel, reading, walking, weighing
 from mlrepro.assembling import Whole
 from mlrepro.hashing import stat_key
 from mlrepro.restoring import Restore, RestoreReport, restore_files
@@ -240,7 +240,7 @@ def test_pull_proves_what_it_brought(tmp_path: Path, monkeypatch: pytest.MonkeyP
     edited = clone.path(f"data/set/{NAMES[4]}")
     before = edited.stat()
     tree = folder.load(clone.project().state_dir, "data/set")
-    assert tree is not None and tree.is_same(folder.walk(str(clone.root), "data/set"))
+    assert tree is not None and tree.is_same(walking.walk(str(clone.root), "data/set"))
     with monkeypatch.context() as patch:
         patch.setattr(reading, "Blob", None)
         assert clone.status_of().clean

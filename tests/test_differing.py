@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from hypothesis import given, settings, strategies as st
 
-from mlrepro import folder, legacy, placement, pointer, safepath
+from mlrepro import folder, legacy, placement, pointer, safepath, walking
 from mlrepro.errors import PointerError
 
 # Names that sort differently alone and as a folder of a longer path: "/" is between "." and "0".
@@ -46,7 +46,7 @@ def test_deep_paths_are_not_taken_apart_without_end() -> None:
 def test_a_folder_and_its_listing_are_compared(
     wanted: dict[str, str], here: dict[str, str], chance: object
 ) -> None:
-    found = folder.Walk()
+    found = walking.Walk()
     found.names = sorted(here)
     digits = bytes.fromhex("".join(here[name] for name in found.names))
     tree = folder.Tree("data", "", found, digits, 1)

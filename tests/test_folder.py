@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 from hypothesis import given, settings, strategies as st
 
-from mlrepro import folder, glance, index
+from mlrepro import folder, glance, index, walking
 
 LATER = 10**10  # ns
 ZERO, ONE = "0" * 32, "1" * 32
@@ -38,8 +38,8 @@ def made(root: Path, *files: str) -> Path:
     return root / "data"
 
 
-def walked(root: Path) -> folder.Walk:
-    return folder.walk(str(root), "data")
+def walked(root: Path) -> walking.Walk:
+    return walking.walk(str(root), "data")
 
 
 def hashed(root: Path, began_ns: int = 0) -> folder.Tree:
@@ -49,7 +49,7 @@ def hashed(root: Path, began_ns: int = 0) -> folder.Tree:
     return folder.Tree("data", ONE + ".dir", found, oids, began_ns or index.now_ns() + LATER)
 
 
-def unchanged(tree: folder.Tree, found: folder.Walk) -> dict[str, str]:
+def unchanged(tree: folder.Tree, found: walking.Walk) -> dict[str, str]:
     """The files that are proven to be as they were hashed, with their hashes."""
     oids, others = tree.proven(found)
     for at in others:
@@ -92,7 +92,7 @@ def test_every_file_is_listed_in_order(
         rows += [now.st_size, now.st_mtime_ns, now.st_ctime_ns, now.st_ino, now.st_dev]
     assert list(found.numbers) == rows
     assert found.size() == sum(rows[::5])
-    assert folder.walk(str(root), "data", stats=False).names == expected
+    assert walking.walk(str(root), "data", stats=False).names == expected
 
 
 def test_what_is_no_plain_file(root: Path) -> None:
@@ -125,7 +125,7 @@ def test_a_link_in_place_of_the_folder_is_not_followed(root: Path) -> None:
 
 def test_what_is_absent_or_closed_is_an_error_that_names_it(root: Path) -> None:
     with pytest.raises(FileNotFoundError, match="nowhere"):
-        folder.walk(str(root), "nowhere")
+        walking.walk(str(root), "nowhere")
     if os.geteuid() == 0:
         pytest.skip("nothing is closed to root")
     made(root, "inner/x")
@@ -157,10 +157,10 @@ def test_rules_of_every_level_above(root: Path) -> None:
     (root / ".dvcignore").write_bytes(b"# comment\n\n  *.tmp  \r\n")
     (root / "data/.dvcignore").write_bytes(b"!x\n")
     (root / "data/a/b/.dvcignore").write_bytes(b"not above\n")
-    assert folder.walk(str(root), "data/a/b").rules == b"0   *.tmp  \r\n1 !x"
+    assert walking.walk(str(root), "data/a/b").rules == b"0   *.tmp  \r\n1 !x"
     (root / ".dvcignore").write_bytes(b"# comment\n")
     (root / "data/.dvcignore").unlink()
-    assert folder.walk(str(root), "data/a/b").rules == b""
+    assert walking.walk(str(root), "data/a/b").rules == b""
 
 
 # compared
@@ -193,7 +193,7 @@ def test_each_process_sees_the_changes_of_its_part(
         assert not glance.is_same(str(root), tree)
         assert glance.taken(str(root), "data") is None  # only for who says so
         assert not glance.is_same(str(root), tree, keep=True), name
-        seen, began, known = glance.taken(str(root), "data") or (folder.Walk(), 0, None)
+        seen, began, known = glance.taken(str(root), "data") or (walking.Walk(), 0, None)
         assert known is tree
         now = walked(root)
         assert before <= began <= index.now_ns()
@@ -222,7 +222,7 @@ def test_what_is_the_same_or_cannot_be_told_is_not_kept_in_mind(
     assert not glance.is_same(here, tree, keep=True)
     glance.forget()
     assert glance.taken(here, "data") is None
-    tree.numbers = tree.numbers[: 3 * folder.NUMBERS]  # as no tree is
+    tree.numbers = tree.numbers[: 3 * walking.NUMBERS]  # as no tree is
     assert not glance.is_same(here, tree, keep=True) and glance.taken(here, "data") is None
 
 
@@ -239,7 +239,7 @@ def test_members_that_are_unchanged_whether_or_not_others_came(root: Path) -> No
         == same
         == {name: oid for name, oid in tree.members().items() if name != "c"}
     )
-    racy = hashed(root, began_ns=min(walked(root).numbers[2 :: folder.NUMBERS]))
+    racy = hashed(root, began_ns=min(walked(root).numbers[2 :: walking.NUMBERS]))
     assert unchanged(racy, walked(root)) == {}
 
 
@@ -254,14 +254,14 @@ def test_a_few_edits_among_many_members(root: Path) -> None:
     assert len(left) == 195 and unchanged(tree, walked(root)) == left
     for name in every:  # all of them are late, and some too late
         os.utime(data / name, ns=(10**18, 10**18 + 1 + int(name)))
-    tree = hashed(root, began_ns=max(walked(root).numbers[2 :: folder.NUMBERS]) + LATER)
+    tree = hashed(root, began_ns=max(walked(root).numbers[2 :: walking.NUMBERS]) + LATER)
     assert list(unchanged(tree, walked(root))) == every
     tree.began_ns = 10**18 + 101 + index.TICK_NS
-    tree.numbers[2 :: folder.NUMBERS] = tree.numbers[1 :: folder.NUMBERS]
+    tree.numbers[2 :: walking.NUMBERS] = tree.numbers[1 :: walking.NUMBERS]
     assert list(unchanged(tree, _with_numbers(walked(root), tree))) == every[:100]
 
 
-def _with_numbers(found: folder.Walk, tree: folder.Tree) -> folder.Walk:
+def _with_numbers(found: walking.Walk, tree: folder.Tree) -> walking.Walk:
     found.numbers = tree.numbers[:]
     return found
 
@@ -371,7 +371,7 @@ def test_what_is_kept_is_loaded(
     data: st.DataObject,
 ) -> None:
     state = str(tmp_path_factory.mktemp("state"))
-    found = folder.Walk()
+    found = walking.Walk()
     found.names, found.odd, found.rules = sorted(files), odd, rules
     numbers = st.lists(st.integers(-(2**63), 2**63 - 1), min_size=5, max_size=5)
     found.numbers = array("q", [one for _ in files for one in data.draw(numbers)])

@@ -12,7 +12,18 @@ from pathlib import Path
 import pytest
 
 from building import Repo
-from mlrepro import folder, glance, index, landing, listing, outputs, project, remote, worktree
+from mlrepro import (
+    folder,
+    glance,
+    index,
+    landing,
+    listing,
+    outputs,
+    project,
+    remote,
+    walking,
+    worktree,
+)
 from mlrepro.commands import status, track
 from mlrepro.result import Options
 
@@ -40,7 +51,7 @@ def filled(repo: Repo, monkeypatch: pytest.MonkeyPatch) -> Callable[[int], proje
     assert repo.mlrepro("-q", "init", "--hooks", "git").exit_code == 0
     monkeypatch.setattr(landing, "_BATCH_FILES", 64)
     monkeypatch.setattr("mlrepro.engine.AT_ONCE", 64)
-    monkeypatch.setattr(folder, "_LOOKS", 64)
+    monkeypatch.setattr(walking, "_LOOKS", 64)
     monkeypatch.setattr(listing, "_ROWS", 64)
     monkeypatch.setattr(listing, "_CHUNK", 1 << 12)
     monkeypatch.chdir(repo.root)
@@ -89,14 +100,14 @@ def test_status_of_a_folder(filled: Callable[[int], project.Project]) -> None:
 
 
 def test_proving_a_folder_unchanged(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(folder, "_LOOKS", 64)
+    monkeypatch.setattr(walking, "_LOOKS", 64)
     monkeypatch.setattr(glance, "_cores", lambda: 1)
     state = str(tmp_path / "state")
     for count in (FEW, MANY):
         (tmp_path / f"set{count}").mkdir()
         for at in range(count):
             (tmp_path / f"set{count}" / f"file{at:06}.bin").touch()
-        found = folder.walk(str(tmp_path), f"set{count}")
+        found = walking.walk(str(tmp_path), f"set{count}")
         tree = folder.Tree(
             f"set{count}", "1" * 32 + ".dir", found, b"\1" * 16 * count, index.now_ns() + 10**10
         )

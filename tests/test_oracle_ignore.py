@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from hypothesis import Phase, given, settings, strategies as st
 
-from mlrepro import dvc, dvcignore, folder
+from mlrepro import dvc, dvcignore, walking
 
 pytest.register_assert_rewrite("oracle")
 
@@ -94,7 +94,7 @@ def test_rules(template: Side, tmp_path: Path, rules: dict[str, str]) -> None:
 def assert_same_content(pair: Pair, path: str) -> None:
     """The members that we count are those that DVC walks over."""
     project = pair.ours.work.project()
-    found = folder.walk(str(pair.ours.root), path)
+    found = walking.walk(str(pair.ours.root), path)
     ours = set(found.names) - dvcignore.left_out(project, path, found)
     assert ours == set(members(pair.theirs.root, path))
 

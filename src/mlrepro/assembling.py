@@ -6,7 +6,7 @@ import os
 import stat
 import time
 
-from mlrepro import folder
+from mlrepro import walking
 from mlrepro.dataclass import TYPE_CHECKING
 from mlrepro.durable import FEW, sync_dirs, sync_files
 from mlrepro.errors import MlreproError
@@ -31,7 +31,7 @@ class Whole:
     """The folder ``base``, at which nothing is yet; the files that go there have consecutive places
     in the restore, from ``first`` on.
 
-    ``numbers``: five of each file that was staged, as ``folder.Walk`` has them, zeros where it was
+    ``numbers``: five of each file that was staged, as ``walking.Walk`` has them, zeros where it was
     not. Those are the file's for good: giving the folder its name changes none of them.
     ``began_ns``: when (epoch ns) any later write began to show, as the index counts it.
     """
@@ -42,7 +42,7 @@ class Whole:
         self.end = first + len(dests)
         self.count = 0
         self.began_ns = 0
-        self.numbers = folder.packed([0]) * (folder.NUMBERS * len(dests))
+        self.numbers = walking.packed([0]) * (walking.NUMBERS * len(dests))
         self._packed = type(self.numbers)
         self._temp = room.new()
         self._newest_ns = 0
@@ -63,23 +63,23 @@ class Whole:
 
     def note(self, at: int, numbers: tuple[int, int, int, int, int]) -> None:
         """Note the file of the restore's place ``at`` as it was staged."""
-        start = (at - self.first) * folder.NUMBERS
+        start = (at - self.first) * walking.NUMBERS
         try:
             row = self._packed("q", numbers)
         except OverflowError:  # inodes above 2**63
-            row = folder.packed([*numbers])
-        self.numbers[start : start + folder.NUMBERS] = row
+            row = walking.packed([*numbers])
+        self.numbers[start : start + walking.NUMBERS] = row
         self._newest_ns = max(self._newest_ns, numbers[1], numbers[2])
         self.count += 1
 
     def row(self, at: int) -> tuple[int, ...]:
         """The numbers of its file ``at``, zeros where that was not staged, or is none of its."""
-        count = folder.NUMBERS
+        count = walking.NUMBERS
         return tuple(self.numbers[at * count : (at + 1) * count]) if at >= 0 else (0,) * count
 
     def staged(self) -> Iterator[tuple[int, tuple[int, ...]]]:
         """The place and the numbers of each file that was staged."""
-        rows = zip(*[iter(self.numbers)] * folder.NUMBERS, strict=True)
+        rows = zip(*[iter(self.numbers)] * walking.NUMBERS, strict=True)
         for at, row in enumerate(rows, self.first):
             if row[1]:
                 yield at, row

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from mlrepro import folder, git
+from mlrepro import git, walking
 from mlrepro.dataclass import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -11,7 +11,7 @@ if TYPE_CHECKING:
 _SPECIAL = frozenset("*?[]!#\\ ")
 
 
-def left_out(project: Project, path: str, found: folder.Walk) -> set[str]:
+def left_out(project: Project, path: str, found: walking.Walk) -> set[str]:
     """The files of the folder ``path`` that ``.dvcignore`` leaves out, relative to it.
 
     Git answers, told to look at ``.dvcignore`` files only, where it reads the rules as DVC does;
@@ -25,12 +25,12 @@ def left_out(project: Project, path: str, found: folder.Walk) -> set[str]:
 
 def has_rules(project: Project, path: str) -> bool:
     """Whether any ``.dvcignore`` has a say in the folder that ``path`` lies in."""
-    return bool(folder.rules_above(project.root, path))
+    return bool(walking.rules_above(project.root, path))
 
 
 def is_left_out(project: Project, path: str) -> bool:
     """Whether ``.dvcignore`` leaves out the file ``path``, so that DVC refuses to track it."""
-    rules = folder.rules_above(project.root, path)
+    rules = walking.rules_above(project.root, path)
     return bool(rules) and path in _left_out(project, path, [path], rules)
 
 

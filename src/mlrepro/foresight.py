@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from mlrepro import capture, folder, members, pointer, worktree
+from mlrepro import capture, members, pointer, walking, worktree
 from mlrepro.dataclass import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -50,7 +50,7 @@ def _blobs(data: Data) -> Iterator[tuple[str, int]]:
         yield data.oid, data.size
         return
     members = {name: oid for name, oid in data.tree.members().items() if oid != "0" * 32}
-    for name, size in zip(data.tree.names, data.tree.numbers[:: folder.NUMBERS], strict=True):
+    for name, size in zip(data.tree.names, data.tree.numbers[:: walking.NUMBERS], strict=True):
         if name in members:
             yield members[name], size
     named = [pointer.Member(name, members[name]) for name in sorted(members)]

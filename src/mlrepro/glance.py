@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 
-from mlrepro import folder
+from mlrepro import folder, walking
 from mlrepro.index import now_ns
 
 # On the hook's no-change path. Nearly all of the time goes into asking the file system for each
@@ -42,7 +42,7 @@ def is_same(root: str, tree: folder.Tree, *, keep: bool = False) -> bool:
     Raises OSError where a part cannot be read.
     """
     began = now_ns()
-    found = folder.walk(root, tree.path, stats=False)
+    found = walking.walk(root, tree.path, stats=False)
     if not tree.is_listed_as(found):
         return False
     here = os.open(f"{root}/{tree.path}", _FOLDER)
@@ -58,10 +58,10 @@ def is_same(root: str, tree: folder.Tree, *, keep: bool = False) -> bool:
     return False
 
 
-_seen: dict[tuple[str, str], tuple[folder.Walk, int, folder.Tree]] = {}
+_seen: dict[tuple[str, str], tuple[walking.Walk, int, folder.Tree]] = {}
 
 
-def taken(root: str, path: str) -> tuple[folder.Walk, int, folder.Tree] | None:
+def taken(root: str, path: str) -> tuple[walking.Walk, int, folder.Tree] | None:
     """What was seen of a folder that is not the same, when looking began, and as what it was kept;
     told once.
 
@@ -84,13 +84,13 @@ def _numbers_now(here: int, tree: folder.Tree, names: list[str]) -> array[int] |
     children = [_forked(here, tree, names, part) for part in slices[1:]]
     told: list[bytes | None] = []
     try:
-        numbers = folder.numbers_of(names[slices[0]], here)
+        numbers = walking.numbers_of(names[slices[0]], here)
     finally:
         told += [_ended(*child) for child in children]
     for part, theirs in zip(slices[1:], told, strict=True):
         if theirs is None:
             return None
-        numbers += folder.unpacked(theirs) if theirs else _known(tree, part)
+        numbers += walking.unpacked(theirs) if theirs else _known(tree, part)
     return numbers if len(numbers) == len(tree.numbers) else None
 
 
@@ -111,7 +111,7 @@ def _forked(here: int, tree: folder.Tree, names: list[str], part: slice) -> tupl
     if child == 0:
         code = 1
         try:
-            numbers = folder.numbers_of(names[part], here)
+            numbers = walking.numbers_of(names[part], here)
             same = numbers == _known(tree, part)
             view = memoryview(b"" if same else numbers.tobytes())
             while view:
@@ -137,4 +137,4 @@ def _ended(child: int, told: int) -> bytes | None:
 
 def _known(tree: folder.Tree, part: slice) -> array[int]:
     """The same as they were when they were hashed."""
-    return tree.numbers[part.start * folder.NUMBERS : part.stop * folder.NUMBERS]
+    return tree.numbers[part.start * walking.NUMBERS : part.stop * walking.NUMBERS]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 
-from mlrepro import digest, folder, pointer, reading, remote, streaming
+from mlrepro import digest, folder, pointer, reading, remote, streaming, walking
 from mlrepro.dataclass import TYPE_CHECKING
 from mlrepro.errors import MlreproError
 
@@ -107,7 +107,7 @@ def members(
     own hash, or gets one that is no content's where only its line ends were changed.
     """
     now = tree.members()
-    sizes = dict(zip(tree.names, tree.numbers[:: folder.NUMBERS], strict=True))
+    sizes = dict(zip(tree.names, tree.numbers[:: walking.NUMBERS], strict=True))
     for name, oid in now.items():
         old = named.get(name)
         if old is None:

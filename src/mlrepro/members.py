@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from mlrepro import engine, folder, git, listing as listings, worktree
+from mlrepro import engine, git, listing as listings, walking, worktree
 from mlrepro.dataclass import TYPE_CHECKING, dataclass
 from mlrepro.errors import PathError
 from mlrepro.presence import Presence
@@ -169,7 +169,7 @@ def _unstored(plan: worktree.FolderPlan, cache: Store, store: Store | None) -> l
     places = [cache] + ([store] if store is not None else [])
     return [
         at
-        for at, size in enumerate(plan.walk.numbers[:: folder.NUMBERS])
+        for at, size in enumerate(plan.walk.numbers[:: walking.NUMBERS])
         if (oid := plan.oid(at)) and not all(place.has(oid, size) for place in places)
     ]
 

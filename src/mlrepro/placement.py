@@ -6,7 +6,7 @@ import os
 from bisect import bisect_left
 from itertools import pairwise
 
-from mlrepro import collisions, executable, folder, index, legacy, transfer
+from mlrepro import collisions, executable, folder, index, legacy, transfer, walking
 from mlrepro.dataclass import TYPE_CHECKING, dataclass, field
 from mlrepro.errors import Refused
 from mlrepro.listing import Members
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from mlrepro.store import Store
     from mlrepro.worktree import Data
 
-NUMBERS = folder.NUMBERS
+NUMBERS = walking.NUMBERS
 
 
 @dataclass(slots=True)
@@ -275,10 +275,10 @@ def _after_folder(project: Project, plan: Plan, done: dict[str, Restored], whole
     lead = f"{project.absolute(plan.item.path)}/"
     tree = plan.data.tree
     try:  # where there was none, all that can be vouched for was just looked at
-        walked = folder.walk(project.root, plan.item.path, stats=tree is not None)
+        walked = walking.walk(project.root, plan.item.path, stats=tree is not None)
     except OSError:
         return
-    numbers, nothing = walked.numbers, folder.packed([0]) * NUMBERS
+    numbers, nothing = walked.numbers, walking.packed([0]) * NUMBERS
     if tree is not None:
         oids, others = tree.proven(walked)
     else:
@@ -288,7 +288,7 @@ def _after_folder(project: Project, plan: Plan, done: dict[str, Restored], whole
         span, name = slice(at * NUMBERS, (at + 1) * NUMBERS), walked.names[at]
         one, row = done.get(lead + name), nothing
         if one is not None and one.stat is not None and one.began_ns:
-            now = folder.packed([*numbers_of(one.stat)])
+            now = walking.packed([*numbers_of(one.stat)])
             oid = plan.members.get(name, "")
             if oid and (tree is None or now == numbers[span]):
                 row = now
@@ -306,7 +306,7 @@ def _after_whole(project: Project, plan: Plan, got: Whole, whole: bool) -> None:
     """Keep what is known of a folder that took its place as one: its files as they were staged."""
     lead = len(project.absolute(plan.item.path)) + 1
     try:
-        walked = folder.walk(project.root, plan.item.path, stats=False)
+        walked = walking.walk(project.root, plan.item.path, stats=False)
     except OSError:
         return
     same = len(walked) == len(plan.bring)
@@ -317,9 +317,9 @@ def _after_whole(project: Project, plan: Plan, got: Whole, whole: bool) -> None:
     else:  # a listing in another order, or something came to the folder since
         where = {one.dest[lead:]: at for at, one in enumerate(plan.bring)}
         places = [where.get(name, -1) for name in walked.names]
-        walked.numbers = folder.packed([])
+        walked.numbers = walking.packed([])
         for at in places:
-            walked.numbers += folder.packed([*got.row(at)])
+            walked.numbers += walking.packed([*got.row(at)])
     none = "0" * 32  # not proven: it will be read once
     oids = [plan.bring[at].oid if at >= 0 and got.row(at)[1] else none for at in places]
     digits = bytes.fromhex("".join(oids))
@@ -353,5 +353,5 @@ class Stats:
 
 
 def numbers_of(stat: os.stat_result) -> tuple[int, int, int, int, int]:
-    """A file's five numbers as ``folder.Walk`` has them."""
+    """A file's five numbers as ``walking.Walk`` has them."""
     return (stat.st_size, stat.st_mtime_ns, stat.st_ctime_ns, stat.st_ino, stat.st_dev)

@@ -5,7 +5,18 @@ from __future__ import annotations
 import os
 import stat as stat_module
 
-from mlrepro import dvcignore, engine, folder, glance, index, legacy, plainfile, pointer, safepath
+from mlrepro import (
+    dvcignore,
+    engine,
+    folder,
+    glance,
+    index,
+    legacy,
+    plainfile,
+    pointer,
+    safepath,
+    walking,
+)
 from mlrepro.dataclass import TYPE_CHECKING, dataclass
 from mlrepro.errors import MlreproError, PathError
 
@@ -144,7 +155,7 @@ def _hash(project: Project, paths: list[str], found: dict[str, Data], options: O
         found[absolute[path]].error = error
 
 
-def check_folder(path: str, found: folder.Walk, left_out: set[str]) -> None:
+def check_folder(path: str, found: walking.Walk, left_out: set[str]) -> None:
     """Refuse what DVC would refuse, drop or follow: links, devices, repositories inside."""
     for name in found.odd:
         if name not in left_out:
@@ -223,7 +234,7 @@ class FolderPlan:
     or is left out; ``fresh``: which must be, by their places in the walk.
     """
 
-    walk: folder.Walk
+    walk: walking.Walk
     oids: bytearray
     fresh: Sequence[int]
     began_ns: int
@@ -238,7 +249,7 @@ class FolderPlan:
 
     def sizes(self, places: Sequence[int]) -> Sequence[int]:
         """How large each of these was when it was listed, in bytes."""
-        every = self.walk.numbers[:: folder.NUMBERS]
+        every = self.walk.numbers[:: walking.NUMBERS]
         return every if len(places) == len(every) else [every[at] for at in places]
 
     def oid(self, at: int) -> str:
@@ -264,7 +275,7 @@ class FolderPlan:
         It is kept as it was when it was read, which may be after it was listed. One that a writer
         was at is not vouched for: it will be read again.
         """
-        numbers, oids, count = self.walk.numbers, self.oids, folder.NUMBERS
+        numbers, oids, count = self.walk.numbers, self.oids, walking.NUMBERS
 
         def note(which: int, oid: str, stat: tuple[int, ...], began_ns: int, _: bool) -> None:
             at = places[which]
@@ -274,7 +285,7 @@ class FolderPlan:
                 for place, number in enumerate(row, first):
                     numbers[place] = number
             except OverflowError:  # see ``packed``
-                numbers[first : first + count] = folder.packed([*row])
+                numbers[first : first + count] = walking.packed([*row])
             was, now = oids[at * 16 : at * 16 + 16], bytes.fromhex(oid)
             if was not in (now, folder.UNKNOWN):
                 self.tree = None  # it was proven, and changed since
@@ -299,7 +310,7 @@ def plan_folder(project: Project, path: str) -> FolderPlan:
     began = index.now_ns()
     seen = glance.taken(project.root, path)
     try:
-        found = seen[0] if seen else folder.walk(project.root, path)
+        found = seen[0] if seen else walking.walk(project.root, path)
     except OSError as error:
         raise PathError(
             f"Cannot read {os.path.relpath(error.filename or path, project.root)}: "
@@ -353,7 +364,7 @@ def finish_folder(data: Data, plan: FolderPlan) -> bytes:
 def _complete(data: Data, plan: FolderPlan, tree: folder.Tree) -> None:
     """Note what a folder comes to, now that all its members are known."""
     data.tree = tree
-    rows, left_out = plan.walk.numbers[:: folder.NUMBERS], _unknown(plan.oids)
+    rows, left_out = plan.walk.numbers[:: walking.NUMBERS], _unknown(plan.oids)
     data.size = sum(rows) - sum([rows[at] for at in left_out])
     data.nfiles = len(rows) - len(left_out)
     data.began_ns = plan.began_ns
