@@ -42,6 +42,14 @@ def killed(work: Work, reached: threading.Event, *argv: str) -> None:
     running.wait(PATIENCE)
 
 
+def is_proven(work: Work, *options: str) -> bool:
+    """Commit all, and have every blob of it read."""
+    work.git("add", "--all")
+    work.save()
+    run = work.mlrepro("--json", "verify", "--deep", *options)
+    return run.exit_code == 0 and run.json["data"]["blobs"] > 0
+
+
 class Hold(Protocol):
     """A fault that holds requests back: from ``reached`` on, until it is ``over``."""
 

@@ -15,7 +15,7 @@ import pytest
 import proxying
 import servers
 from building import PATIENCE
-from far import killed, killed_at, use
+from far import is_proven, killed, killed_at, use
 from mlrepro.dvc import begun
 from proxying import Proxy, Relay
 from working import Work, made, oid_of
@@ -78,14 +78,14 @@ def test_webdav_between_the_upload_and_its_name(dav: Dav, tmp_path: Path) -> Non
     work = made(tmp_path / "repo")
     use(work, {"url": dav.url})
     work.write("data.bin", "some bytes\n")
-    held = Held(dav.proxy, "COPY", "")
+    held = Held(dav.proxy, "MOVE", "")
     killed_at(work, dav.proxy, held, "track", "data.bin")
     left = dav.files(".mlrepro/tmp/")
     assert dav.files("files/") == [] and len(left) == 1
     assert work.track("data.bin").errors == ()
     assert dav.files("files/") == [oid_of("some bytes\n")[2:]]
     assert dav.files(".mlrepro/tmp/") == left  # it may be another's, that is under way
-    assert work.mlrepro("verify", "--deep").exit_code == 0
+    assert is_proven(work)
 
 
 def test_webdav_in_the_middle_of_many(
@@ -96,11 +96,11 @@ def test_webdav_in_the_middle_of_many(
     for number in range(24):
         work.write(f"folder/{number}", f"{number}\n")
     asked: list[str] = []
-    held = Held(dav.proxy, "COPY", "")
+    held = Held(dav.proxy, "MOVE", "")
 
     def after_some(method: str, path: str) -> str:
         asked.append(method)
-        return held(method, path) if asked.count("COPY") > 10 else ""
+        return held(method, path) if asked.count("MOVE") > 10 else ""
 
     dav.proxy.fault = after_some
     killed_at(work, dav.proxy, held, "track", "folder")

@@ -8,12 +8,11 @@ import os
 import sys
 import tempfile
 import threading
-import time
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
-from mlrepro.dvc import clouds, leftovers, ranges
-from mlrepro.dvc.answers import WHOLE, is_of
+from mlrepro.dvc import clouds, leftovers, ranges, webdav
+from mlrepro.dvc.answers import WHOLE
 from mlrepro.dvc.begun import Begun
 from mlrepro.dvc.failures import missing_remote, translate
 from mlrepro.dvc.ranges import LARGE, PART, Received, Room
@@ -27,7 +26,6 @@ _WITH_FOLDERS = frozenset({"local", "ssh", "sftp", "webdav", "webdavs", "hdfs", 
 _SEEKABLE = frozenset({"ssh", "sftp", "webdav", "webdavs"})
 _RANGED = frozenset({"s3", "gs", "azure", "oss"})
 _APPENDABLE = frozenset({"ssh", "sftp"})  # and on these a part can be written
-_LOCKED, _TRIES = 423, 20
 _FIRST_ANSWER_S = 10.0
 _MOST_JOBS = 16
 _MANY = 512  # blobs from which on folders are listed rather than asked for one by one
@@ -140,14 +138,14 @@ class Remote:
 
     def _list(self, folder: str) -> list[dict[str, Any]]:
         try:
-            return list(_once_free(self.fs.ls, folder, detail=True))
+            return list(webdav.once_free(self.fs.ls, folder, detail=True))
         except FileNotFoundError as error:
             self._raise_unless_absent(error)
             return []
 
     def _size(self, path: str) -> int | None:
         try:
-            return _entry_size(_once_free(self.fs.info, path))
+            return _entry_size(webdav.once_free(self.fs.info, path))
         except (FileNotFoundError, NotADirectoryError) as error:
             self._raise_unless_absent(error)
             return None
@@ -185,9 +183,11 @@ class Remote:
                     begun.parts.clear()
                 begun.begin(about, name)
                 self._put_parts(source, temp, callback, begun)
+            elif self.fs.protocol in webdav.KINDS:
+                webdav.once_free(webdav.put, self.fs.fs, source, temp, callback)
             else:
-                _once_free(self.fs.put_file, source, temp, callback=callback)
-            _once_free(self.fs.mv, temp, final)
+                self.fs.put_file(source, temp, callback=callback)
+            self._move(temp, final)
             done = True
         finally:
             if not done and not begun.kept:
@@ -197,10 +197,17 @@ class Remote:
         self._layouts[legacy].protect(final)  # read-only, in a folder
         return False
 
+    def _move(self, old: str, new: str) -> None:
+        """Rename a file, in one step where the store can."""
+        if self.fs.protocol in webdav.KINDS:
+            webdav.once_free(webdav.move, self.fs.fs, old, new)
+        else:
+            self.fs.mv(old, new)
+
     def _make_folders(self, *paths: str) -> None:
         with self._making:
             for folder in {self.fs.parent(path) for path in paths} - self._made:
-                _once_free(self.fs.makedirs, folder)
+                webdav.once_free(self.fs.makedirs, folder)
                 self._made.add(folder)
 
     def _put_parts(self, source: str, temp: str, callback: Any, begun: Begun) -> None:
@@ -261,7 +268,7 @@ class Remote:
         aside = f"{self.base.rstrip('/')}/.quarantine/{oid}.{os.urandom(4).hex()}"
         try:
             self.fs.makedirs(self.fs.parent(aside))
-            self.fs.mv(self.path(oid, legacy), aside)
+            self._move(self.path(oid, legacy), aside)
         except NotImplementedError:
             return
 
@@ -330,22 +337,6 @@ class Remote:
         return StoreError(
             f"The store {self.name} {what}.", "mlrepro remote set URL", code="remote-unconfirmed"
         )
-
-
-def _once_free(work: Callable[..., Any], *given: Any, **named: Any) -> Any:
-    """Do it as soon as a WebDAV server lets go of what somebody else is making or moving.
-
-    Some break off a listing where a file in it is moved meanwhile: then the answer is no XML.
-    """
-    for left in reversed(range(_TRIES)):
-        try:
-            return work(*given, **named)
-        except Exception as error:
-            busy = getattr(error, "status_code", 0) == _LOCKED or is_of(error, "ParseError")
-            if not busy or not left:
-                raise
-        time.sleep((0.5 + os.urandom(1)[0] / 256) * 0.05 * (_TRIES - left))
-    raise AssertionError
 
 
 def _entry_size(entry: dict[str, Any]) -> int:
