@@ -22,7 +22,7 @@ from working import Work, cloned, oid_of
 
 pytestmark = pytest.mark.slow
 MIB = 1 << 20
-SIZE = 60 * MIB
+SIZE = 44 * MIB
 LITTLE = MIB  # what is asked and answered besides
 DONE = 32 * MIB  # what is there when it is cut short
 PART = {"gs": 16 * MIB, "azure": 8 * MIB}  # which each of them takes at once

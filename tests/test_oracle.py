@@ -87,7 +87,7 @@ def test_any_tree(template: Side, tmp_path: Path, tree: dict[str, Any], executab
 
 
 @pytest.mark.slow
-@settings(max_examples=300)
+@settings(max_examples=150)
 @given(tree=trees, executable=st.booleans())
 def test_many_trees(template: Side, tmp_path: Path, tree: dict[str, Any], executable: bool) -> None:
     check_tree(pair_of(template, tmp_path), tree, executable)
@@ -127,7 +127,7 @@ def test_turn_and_turn_about(template: Side, tmp_path: Path, history: Any) -> No
 
 
 @pytest.mark.slow
-@settings(max_examples=200)
+@settings(max_examples=100)
 @given(history=histories)
 def test_many_turns(template: Side, tmp_path: Path, history: Any) -> None:
     check_history(pair_of(template, tmp_path), history)

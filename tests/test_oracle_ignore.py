@@ -130,7 +130,7 @@ def test_any_rules(template: Side, tmp_path: Path, rules: dict[str, str]) -> Non
 
 
 @pytest.mark.slow
-@settings(max_examples=1000)
+@settings(max_examples=600)
 @given(rules=rule_files)
 def test_many_rules(template: Side, tmp_path: Path, rules: dict[str, str]) -> None:
     test_any_rules.hypothesis.inner_test(template, tmp_path, rules)

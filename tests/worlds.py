@@ -424,9 +424,16 @@ class Clone(Past):
         except ProcessLookupError:
             at_work = False
         child.communicate()  # until the last of them is gone
-        for lock in self.git_dir.glob("*.lock"):  # as git says what is to be done then
-            lock.unlink()
+        for lock in self._git_locks():  # as git says what is to be done then
+            lock.unlink(missing_ok=True)
         return at_work
+
+    def _git_locks(self) -> list[Path]:
+        """Git's own locks: of this worktree, and of the branches, which all worktrees share."""
+        told = self.git_dir / "commondir"
+        refs = self.git_dir / (told.read_text().strip() if told.exists() else "") / "refs"
+        places = {self.git_dir, refs.parent}
+        return [*refs.glob("**/*.lock"), *(lock for at in places for lock in at.glob("*.lock"))]
 
 
 def _may_be(was: Content | None, wanted: Content | None, found: Content | None) -> bool:

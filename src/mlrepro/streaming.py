@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 # `hashlib`, `queue` and `threading` take longer to load than to save a small file.
 
 SMALL = 1 << 20  # bytes; files up to this size are read whole into memory
-_CHUNK = 1 << 19  # bytes read at once from a larger one
+_CHUNK = 1 << 20  # bytes read at once from a larger one
 _BUFFERS = 4  # chunks between the thread that reads and hashes and the one that writes
 _LOOK_EVERY = 1 << 26  # bytes after which a long read looks whether it is in vain
 _BEGIN_EVERY = 1 << 24  # bytes after which the disk is asked to begin with them
