@@ -83,7 +83,11 @@ PARTS = {
 }  # fmt: skip
 
 
-@pytest.mark.parametrize("what", PARTS)
+QUICK = ("a pointer", "a pointer in part", "a pointer that goes", "nearly all")
+EACH = [what if what in QUICK else pytest.param(what, marks=pytest.mark.slow) for what in PARTS]
+
+
+@pytest.mark.parametrize("what", EACH)
 def test_git_is_killed_in_the_middle(
     work: Past, monkeypatch: pytest.MonkeyPatch, what: str
 ) -> None:

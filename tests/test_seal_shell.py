@@ -125,7 +125,13 @@ CODE: dict[str, Change] = {
 }  # fmt: skip
 
 
-@pytest.mark.parametrize("name", NOT_HELD)
+EVERY_OTHER = [
+    pytest.param(name, marks=pytest.mark.slow) if at % 2 else name
+    for at, name in enumerate(NOT_HELD)
+]
+
+
+@pytest.mark.parametrize("name", EVERY_OTHER)
 def test_what_takes_the_proof_away(sealed: Hooked, name: str) -> None:
     assert _asked(sealed) == HELD
     NOT_HELD[name](sealed)
