@@ -103,6 +103,7 @@ def life(place: Place, count: int, paths: list[str], size: int = SIZE) -> Found:
     """Each path in a repository's life, counted."""
     repo, found = place.repo(count, size), {}
     found["track"] = place.track(repo, *paths)
+    found["track, the same again"] = place.track(repo, *paths)
     found["commit of what is new"] = place.commit(repo)
     # What is in order is sealed once, late enough to be vouched for, and then known by the seal.
     for when in (", for the first time", ""):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import fcntl
 import os
 import random
 import signal
@@ -19,7 +20,7 @@ import pytest
 
 from blobs import Place, bytes_of, contents, damage, leftovers, make_store, oid_of, quarantined
 from building import Repo, read_file_tree
-from mlrepro import shares, smallblobs, smallfiles
+from mlrepro import landing, shares, smallblobs, smallfiles
 from mlrepro.engine import hash_files, save_files
 from mlrepro.errors import StoreError
 from mlrepro.hashing import stat_key
@@ -189,6 +190,52 @@ def test_saved_though_processes_fail(tmp_path: Path, monkeypatch: pytest.MonkeyP
     report = save_files(paths, cache, store, jobs=2)
     assert [one.path for one in report.saved] == paths and report.failed == []
     assert len(contents(store)) == MANY // 2 and leftovers(tmp_path) == []
+
+
+@pytest.mark.parametrize("how", ["well", "killed", "refused"])
+def test_named_by_several(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, started: list[int], how: str
+) -> None:
+    """Many blobs get their names from several processes; what one left undone is done here."""
+    paths, home = _files(tmp_path / "data"), os.getpid()
+    plain, names = landing.take_name, iter(range(10_000))
+
+    def take(temp: str, name: str) -> None:
+        if os.getpid() != home and next(names) == 30:
+            if how == "killed":
+                plain(temp, name)  # and nobody is told
+                os.kill(os.getpid(), signal.SIGKILL)
+            if how == "refused":
+                raise OSError(errno.EIO, "I/O error")
+        plain(temp, name)
+
+    monkeypatch.setattr(landing, "_WORTH_A_FORK", 40)
+    monkeypatch.setattr(landing, "take_name", take)
+    cache, store = make_store(tmp_path / "cache"), make_store(tmp_path / "store")
+    report = save_files(paths, cache, store, jobs=2)
+    assert len(started) == 4, "two that read, and two that name"
+    assert [one.path for one in report.saved] == paths and report.failed == []
+    assert contents(cache) == contents(store) and len(contents(store)) == MANY // 2
+    assert quarantined(store) == [] and leftovers(tmp_path) == []
+
+
+def test_who_works_on_does_not_wait_for_who_listens() -> None:
+    """What is told meanwhile fits into the pipe, where that can be made as large."""
+    if not hasattr(fcntl, "F_SETPIPE_SZ"):
+        pytest.skip("pipes are as large as they are")
+    slow = iter([1.0])
+
+    def take(item: int, result: object) -> None:
+        time.sleep(next(slow, 0))
+
+    reading, writing = os.pipe()
+    try:
+        shares._widen(writing)
+        assert fcntl.fcntl(reading, fcntl.F_GETPIPE_SZ) == shares._PIPE_BYTES
+    finally:
+        os.close(reading)
+        os.close(writing)
+    assert share_out(range(MANY), 2, lambda _, item: b"x" * 1000, take) == []
 
 
 @pytest.mark.parametrize("jobs", [1, 2])

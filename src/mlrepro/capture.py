@@ -21,7 +21,7 @@ from mlrepro.dataclass import TYPE_CHECKING, dataclass, field
 from mlrepro.errors import MlreproError, PathError
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
     from mlrepro.outputs import Tracked
     from mlrepro.project import Project
@@ -97,11 +97,13 @@ def save(
     wanted: Sequence[Target],
     record: index.Record,
     options: Options,
+    ahead: Callable[[Sequence[Saved]], None] | None = None,
 ) -> Capture:
     """Put the content of every target into cache and store; pointers are not touched yet.
 
-    What the record proves unchanged and stored is not read. Raises StoreError where the store
-    folder cannot be used at all; what concerns one target only is in ``errors``.
+    What the record proves unchanged and stored is not read. ``ahead``: told of what was read once
+    all was, while that is on its way to the store. Raises StoreError where the store folder cannot
+    be used at all; what concerns one target only is in ``errors``.
     """
     result = Capture()
     store = remote.usable(project, target)
@@ -116,7 +118,7 @@ def save(
             _save_folder(project, target, store, item, record, options, result)
         else:
             to_save.append(item)
-    _save_files(project, target, store, to_save, record, options, result)
+    _save_files(project, target, store, to_save, record, options, result, ahead)
     asked = {item.path: at for at, item in enumerate(wanted)}
     result.saved.sort(key=lambda item: asked[item.target.path])
     if store is None and target.is_network:
@@ -170,6 +172,7 @@ def _save_files(
     record: index.Record,
     options: Options,
     result: Capture,
+    ahead: Callable[[Sequence[Saved]], None] | None,
 ) -> None:
     by_path = {item.path: item for item in wanted}
     proven = _proven(project, set(by_path), record, target.cache, store)
@@ -192,17 +195,24 @@ def _save_files(
             known[project.absolute(path)] = item.now.oid  # so it is copied in one reading
         elif entry is not None and entry.oid and _is_of_size(project.absolute(path), entry.size):
             known[project.absolute(path)] = entry.oid  # it probably only has a new date
+
+    def take(report: engine.SaveReport) -> None:
+        for done in report.saved:
+            path = absolute[done.path]
+            data = worktree.Data(
+                path, done.oid, done.size, None, done.isexec, done.stat, done.began_ns
+            )
+            result.saved.append(Saved(by_path[path], data, store is not None))
+            if done.stored_new:
+                result.count += 1
+                result.bytes += done.size
+        if ahead is not None:
+            ahead(result.saved)
+
     report = engine.save_files(
         list(absolute), target.cache, store,
-        jobs=options.jobs, reporter=options.reporter, digest_known=known,
+        jobs=options.jobs, reporter=options.reporter, digest_known=known, meanwhile=take,
     )  # fmt: skip
-    for done in report.saved:
-        path = absolute[done.path]
-        data = worktree.Data(path, done.oid, done.size, None, done.isexec, done.stat, done.began_ns)
-        result.saved.append(Saved(by_path[path], data, store is not None))
-        if done.stored_new:
-            result.count += 1
-            result.bytes += done.size
     for name, error in report.failed:
         error.path = absolute[name]
         result.errors.append(error)

@@ -7,10 +7,11 @@ import fcntl
 import os
 import stat
 import sys
+import time
 from itertools import count
 
 from mlrepro.errors import PathError
-from mlrepro.kernel import NOT_SUPPORTED, is_at_hand, rename_noreplace, syncfs
+from mlrepro.kernel import NOT_SUPPORTED, is_at_hand, is_synced, rename_noreplace, syncfs
 
 # On the hook's no-change path: nothing but builtin modules at the top.
 
@@ -52,24 +53,57 @@ def write_many(files: Mapping[str, bytes]) -> None:
         for path, data in files.items():
             write_atomic(path, data)
         return
-    waiting: dict[str, tuple[str, str]] = {}
-    temps: dict[int, list[str]] = {}  # by device: a flush is one file system's
-    folders: dict[int, set[str]] = {}
-    try:
+    with Begun() as begun:
         for path, data in files.items():
-            temp, target, device = _written_beside(path, (data,), None, False)
-            waiting[path] = temp, target
+            begun.add(path, data)
+        begun.finish()
+
+
+class Begun:
+    """Many files whose new content is written beside them, until all of them get it together.
+
+    Without ``finish`` they stay as they are.
+    """
+
+    def __init__(self) -> None:
+        self._waiting: dict[str, tuple[str, str, int]] = {}
+        self._last_ns: dict[int, int] = {}  # device: when something was last written (monotonic)
+
+    def add(self, path: str, data: bytes) -> None:
+        """Write what a file is to hold. Raises as ``write_atomic``."""
+        self._waiting[path] = written = _written_beside(path, (data,), None, False)
+        self._last_ns[written[2]] = time.monotonic_ns()
+
+    def finish(self) -> None:
+        """Flush all, unless somebody else's flush has, then give them their names, and flush those.
+
+        Raises OSError.
+        """
+        temps: dict[int, list[str]] = {}  # by device: a flush is one file system's
+        folders: dict[int, set[str]] = {}
+        for temp, target, device in self._waiting.values():
             temps.setdefault(device, []).append(temp)
             folders.setdefault(device, set()).add(target[: target.rindex("/")])
-        for names in temps.values():
-            sync_files(names)
-        for path in files:
-            _take_over(*waiting.pop(path), path)
-    finally:
-        for temp, _ in waiting.values():
+        for device, names in temps.items():
+            if not is_synced(device, self._last_ns[device]):
+                sync_files(names)
+        for path in [*self._waiting]:
+            temp, target, _ = self._waiting.pop(path)
+            _take_over(temp, target, path)
+        for there in folders.values():
+            sync_dirs(there)
+
+    def give_up(self) -> None:
+        """Remove what was written and has not got its name."""
+        for temp, _, _ in self._waiting.values():
             discard(temp)
-    for there in folders.values():
-        sync_dirs(there)
+        self._waiting.clear()
+
+    def __enter__(self) -> Begun:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.give_up()
 
 
 def _written_beside(

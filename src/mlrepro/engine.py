@@ -23,7 +23,7 @@ from mlrepro.hashing import (
     watch,
 )
 from mlrepro.kernel import reflink
-from mlrepro.landing import Landed, Landing, Target
+from mlrepro.landing import Landed, Landing, Target, nothing_else
 from mlrepro.parallel import Crew
 from mlrepro.reading import is_right, set_aside, verify_blob
 from mlrepro.result import Reporter
@@ -90,6 +90,7 @@ def save_files(
     bytes_known: Sequence[int] | None = None,
     closing: Callable[[SaveReport], tuple[bytes, str] | None] | None = None,
     note: Note | None = None,
+    meanwhile: Callable[[SaveReport], None] | None = None,
     check_existing: bool = False,
 ) -> SaveReport:
     """Put the content of files into the cache and, where given, the store.
@@ -101,7 +102,9 @@ def save_files(
     the files were when they were listed a moment ago. ``closing``: told what was read, returns what
     else is to be stored with it, and its oid, or None. ``note``: told of each file once it was
     read, some time before it is stored; it then is not in the report, since of many that is much
-    memory. ``check_existing``: hash blobs that are there already whatever their size.
+    memory. ``meanwhile``: called with the report once all is read, and while what was last written
+    comes to the disk: only when this returns is it stored. ``check_existing``: hash blobs that are
+    there already whatever their size.
 
     Raises StoreError when cache or store cannot take it (``store-missing``, ``-full``,
     ``-read-only``, ``-denied``, ``-io``); what was stored by then stays.
@@ -109,7 +112,7 @@ def save_files(
     if not len(paths):
         return SaveReport()
     reporter = reporter or Reporter()
-    with _open(cache, store, check_existing) as landing:
+    with _open(cache, store, check_existing, jobs) as landing:
         every = bytes_known if bytes_known is not None else sizes(paths)
         saver = _Saver(paths, every, landing, Crew(jobs), reporter, digest_known or {}, note)
         reporter.begin("save", total(saver.sizes))
@@ -120,7 +123,7 @@ def save_files(
             last = closing(report) if closing is not None else None
             if last is not None:
                 _land(landing, last[1], last[0])
-            landing.land()
+            landing.land((lambda: meanwhile(report)) if meanwhile is not None else nothing_else)
         finally:
             reporter.end()
         return report
@@ -135,20 +138,20 @@ def save_bytes(
     save_files does.
     """
     oid = oid or md5_of(data) + suffix
-    with _open(cache, store, False) as landing:
+    with _open(cache, store, False, 1) as landing:
         _land(landing, oid, data)
         landing.land()
     return oid
 
 
-def _open(cache: Store, store: Store | None, check_existing: bool) -> Landing:
+def _open(cache: Store, store: Store | None, check_existing: bool, jobs: int) -> Landing:
     stores = [cache]
     if store is not None:
         store.require()
         if os.path.realpath(store.root) != os.path.realpath(cache.root):
             stores = [store, cache]
     cache.prepare()
-    return Landing(stores, check_existing)
+    return Landing(stores, check_existing, jobs)
 
 
 def _land(landing: Landing, oid: str, data: bytes) -> tuple[bool, int]:

@@ -16,12 +16,18 @@ if TYPE_CHECKING:
     from mlrepro.index import Record
     from mlrepro.outputs import Tracked
     from mlrepro.project import Project
+    from mlrepro.remote import Remote
 
 NOT_DATA = frozenset({".gitignore", ".dvcignore", ".gitattributes", ".gitkeep"})
 
 
-def existing(project: Project, name: str, record: Record) -> Tracked | None:
-    """What the pointer of ``name`` says, or None where it has none. Raises PointerError."""
+def existing(
+    project: Project, name: str, record: Record, own: Sequence[str] | None = None
+) -> Tracked | None:
+    """What the pointer of ``name`` says, or None where it has none. Raises PointerError.
+
+    ``own``: ``outputs.own_folders``, where these are known.
+    """
     entry = record.entries.get(name)
     candidates = dict.fromkeys(
         ([entry.pointer] if entry is not None else []) + [capture.pointer_name(name)]
@@ -29,7 +35,7 @@ def existing(project: Project, name: str, record: Record) -> Tracked | None:
     for candidate in candidates:
         if not os.path.lexists(project.absolute(candidate)):
             continue
-        listing = outputs.in_worktree(project, [candidate])
+        listing = outputs.in_worktree(project, [candidate], own)
         for item in listing.outs:
             if item.path == name:
                 return item
@@ -66,11 +72,15 @@ def check_name(name: str) -> None:
 
 
 class Surroundings:
-    """The folders that paths to be tracked lie in: each is looked at once."""
+    """The folders that paths to be tracked lie in: each is looked at once.
 
-    def __init__(self, project: Project, record: Record) -> None:
+    ``own``: the folders of blobs in the worktree; ``used``: the remote, where it was read already.
+    """
+
+    def __init__(self, project: Project, record: Record, used: Remote | None = None) -> None:
         self._project = project
         self._record = record
+        self.own = outputs.own_folders(project, used)
         self._tracked: dict[str, bool] = {}
         self._links: dict[str, str] = {}
         self._rules: dict[str, bool] = {}
@@ -87,7 +97,7 @@ class Surroundings:
         folder = os.path.dirname(name)
         while folder:
             if folder not in self._tracked:
-                found = existing(self._project, folder, self._record)
+                found = existing(self._project, folder, self._record, self.own)
                 self._tracked[folder] = found is not None
             if self._tracked[folder]:
                 return folder

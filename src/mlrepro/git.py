@@ -16,6 +16,8 @@ if TYPE_CHECKING:
 # A path is a path: without this, git reads "[", "*" and ":" in one as a pattern.
 LITERAL = {"GIT_LITERAL_PATHSPECS": "1", "LC_ALL": "C", "GIT_OPTIONAL_LOCKS": "0"}
 QUIET = "MLREPRO_NO_HOOKS"  # set while we run git ourselves and do what the hooks would
+_PATTERNS = {**LITERAL, "GIT_LITERAL_PATHSPECS": "0"}
+_UNTRACKED = ("git", "ls-files", "-z", "--others", "--exclude-standard", "--")
 NULL_OID = "0" * 40
 _FEW = 64  # objects that are looked for as files before git is asked for them
 _MANY = 64  # files are staged by way of a pack
@@ -314,9 +316,23 @@ def listed(project: Project, names: Sequence[str]) -> set[str]:
 
 def untracked(project: Project, *patterns: str) -> list[str]:
     """Files that git neither tracks nor ignores, whose path matches a pathspec."""
-    env = {**LITERAL, "GIT_LITERAL_PATHSPECS": "0"}
-    argv = ["git", "ls-files", "-z", "--others", "--exclude-standard", "--", *patterns]
-    return paths(process.run(argv, cwd=project.root, env=env))
+    argv = [*_UNTRACKED, *patterns]
+    return paths(process.run(argv, cwd=project.root, env=_PATTERNS))
+
+
+def begin_untracked(project: Project, *patterns: str) -> process.Started | None:
+    """Begin to ask that, while something else is done; None where it cannot be begun."""
+    argv = ["git", "-C", project.root, *_UNTRACKED[1:], *patterns]
+    try:
+        return process.Started(argv, env={**os.environ, **_PATTERNS})
+    except OSError:
+        return None
+
+
+def told_untracked(begun: process.Started) -> list[str] | None:
+    """What git answered to that; None where it could not."""
+    code, data, _ = begun.ended()
+    return paths(data) if code == 0 else None
 
 
 def ignored(
@@ -335,7 +351,7 @@ def ignored(
         ["git", *place, "check-ignore", "-z", "-v", "--no-index", "--stdin"],
         cwd=worktree or project.root,
         input=joined("./" + name for name in names),
-        env={**LITERAL, "GIT_LITERAL_PATHSPECS": "0"},
+        env=_PATTERNS,
         ok=(0, 1),
     )
     fields = data.split(b"\0") if code == 0 else []

@@ -132,10 +132,16 @@ def write(project: Project, changes: Sequence[Change]) -> list[str]:
     for change in changes:
         path, text = project.absolute(change.file), change.after
         if text or not change.removed:
-            durable.write_atomic(path, text.encode("utf-8", "surrogateescape"))
+            os.makedirs(os.path.dirname(path), exist_ok=True)
+            durable.write_atomic(path, bytes_of(change))
         else:
             durable.discard(path)
     return [change.file for change in changes]
+
+
+def bytes_of(change: Change) -> bytes:
+    """The whole new text, as it is written."""
+    return change.after.encode("utf-8", "surrogateescape")
 
 
 def note(project: Project, changes: Sequence[Change]) -> None:

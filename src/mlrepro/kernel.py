@@ -6,6 +6,7 @@ import errno
 import fcntl
 import os
 import sys
+import time
 
 # On the hook's no-change path by way of durable.py: ctypes (4 ms) is imported only by a call.
 
@@ -86,7 +87,9 @@ def syncfs(path: str) -> bool:
             _whole[device] = _syncfs_counts(device)
         if not _whole[device]:
             return False
+        began_ns = time.monotonic_ns()
         if _libc().syncfs(fd) == 0:
+            _synced[device] = began_ns
             return True
         number = _errno()
     finally:
@@ -97,6 +100,14 @@ def syncfs(path: str) -> bool:
 
 
 _whole: dict[int, bool] = {}  # device: whether syncfs serves it
+_synced: dict[int, int] = {}  # device: when (monotonic ns) the last one that went well began
+
+
+def is_synced(device: int, since_ns: int) -> bool:
+    """Whether all that this process wrote to a device until then (monotonic ns) was flushed by a
+    ``syncfs`` that was asked for something else.
+    """
+    return _synced.get(device, -1) >= since_ns
 
 
 def _syncfs_counts(device: int) -> bool:

@@ -10,17 +10,24 @@ from _thread import allocate_lock
 from mlrepro.dataclass import TYPE_CHECKING, dataclass
 from mlrepro.durable import discard, flush, hard_link, sync_dirs, sync_files, take_name, write_all
 from mlrepro.errors import StoreError
+from mlrepro.parallel import beside
+from mlrepro.shares import share_out
 from mlrepro.store import BLOB_MODE, Store, store_error
 from mlrepro.streaming import SMALL, Moved, Sink, md5_of, nothing, read_whole, stream
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
 _BATCH_FILES = 4096  # so many blobs, or so many bytes, are flushed at once: what was done until
 _BATCH_BYTES = 1 << 29  # then is kept if the next moment is the last
 _TRIES = 5
+_WORTH_A_FORK = 1000  # names to give: two calls each
 # A blob that somebody else put there a moment ago may not be on the disk yet.
 _FRESH_NS = 60_000_000_000
+
+
+def nothing_else() -> None:
+    """What is done meanwhile, where nothing is."""
 
 
 def _renew(path: str, about: os.stat_result) -> None:
@@ -88,13 +95,17 @@ class Landed:
 class Landing:
     """Brings blobs into one or two stores at once; any thread may add, whole batches are landed.
 
-    ``repaired`` are the oids under whose name something else was found and set aside.
+    ``repaired`` are the oids under whose name something else was found and set aside; ``jobs``:
+    processes at once (0: one a core).
     """
 
-    def __init__(self, stores: Sequence[Store], check_existing: bool = False) -> None:
+    def __init__(
+        self, stores: Sequence[Store], check_existing: bool = False, jobs: int = 0
+    ) -> None:
         """Raises StoreError where one cannot be written to."""
         self.repaired: list[str] = []
         self.check_existing = check_existing
+        self.jobs = jobs
         self._guard = allocate_lock()
         self._one_batch = allocate_lock()
         self._claimed: set[str] = set()
@@ -217,20 +228,32 @@ class Landing:
         if full:
             self.land()
 
-    def land(self) -> None:
-        """Flush all that was added, give it its names, and flush those. Raises StoreError."""
+    def land(self, meanwhile: Callable[[], None] = nothing_else) -> None:
+        """Flush all that was added, give it its names, and flush those. Raises StoreError.
+
+        ``meanwhile``: called once, while the disk is waited for where that takes time.
+        """
         with self._guard:
             batch, self._batch, self._bytes = self._batch, [], 0
         with self._one_batch:
             waiting = [one for one in batch if not one.flushed]
-            for at, target in enumerate(self.targets):
-                self._flush(target, [temp for one in waiting if (temp := one.temps[at])])
-            # The one that the others are linked to comes last: its temporary file ends then.
-            for at in reversed(range(len(self.targets))):
-                self._name(self.targets[at], at, batch)
+            if waiting and meanwhile is not nothing_else:
+                beside(lambda: self._flush_all(waiting), meanwhile)
+            else:
+                self._flush_all(waiting)
+                meanwhile()
+            self._name_all(batch)
             self._flush_names()
         with self._guard:  # from here on the stores themselves say that they have these
             self._claimed.difference_update([one.oid for one in batch])
+
+    def _flush_all(self, batch: list[Landed]) -> None:
+        for at, target in enumerate(self.targets):
+            temps = [one.temps[at] for one in batch]
+            if target.shares:  # what is the first target's is flushed with that
+                pairs = zip(temps, [one.temps[0] for one in batch], strict=True)
+                temps = [temp for temp, first in pairs if temp != first]
+            self._flush(target, [temp for temp in temps if temp])
 
     def _flush(self, target: Target, paths: list[str]) -> None:
         try:
@@ -261,30 +284,51 @@ class Landing:
                     raise target.explain(error) from error
                 folders.clear()
 
-    def _name(self, target: Target, at: int, batch: list[Landed]) -> None:
+    def _name_all(self, batch: list[Landed]) -> None:
+        """Give blobs their names, many by several processes; what is in the way is seen to here."""
+        usual = [at for at, one in enumerate(batch) if one.as_blob]
+
+        def name(_: int, at: int) -> bool | None:
+            return self._place_usual(batch[at]) or None
+
+        def named(at: int, _: bool) -> None:
+            for target in self.targets:
+                target.folders.add(f"{target.store.base}/{batch[at].oid[:2]}")
+
+        left = dict.fromkeys(share_out(usual, self.jobs, name, named, worth=_WORTH_A_FORK))
+        for at, one in enumerate(batch):
+            if one.as_blob and at not in left:
+                continue
+            if one.as_blob and self._place_usual(one):
+                named(at, True)
+            else:
+                self._name(one)
+
+    def _name(self, one: Landed) -> None:
+        # The one that the others are linked to comes last: its temporary file ends then.
+        for at in reversed(range(len(self.targets))):
+            target, temp = self.targets[at], one.temps[at]
+            if temp:
+                try:
+                    self._place(target, one, temp, target.shares and temp == one.temps[0])
+                except OSError as error:
+                    raise target.explain(error) from error
+
+    def _place_usual(self, one: Landed) -> bool:
+        """Give it its names with a single call each; False where one fails, for any reason."""
+        rest = f"{one.oid[:2]}/{one.oid[2:]}"
         try:
-            for one in batch:
-                temp = one.temps[at]
+            for at in reversed(range(len(self.targets))):
+                target, temp = self.targets[at], one.temps[at]
                 if not temp:
                     continue
-                linked = target.shares and temp == one.temps[0]
-                if not (one.as_blob and self._place_usual(target, one.oid, temp, linked)):
-                    self._place(target, one, temp, linked)
-        except OSError as error:
-            raise target.explain(error) from error
-
-    def _place_usual(self, target: Target, oid: str, temp: str, linked: bool) -> bool:
-        """Give it its name with a single call; False where that fails, for whatever reason."""
-        folder = f"{target.store.base}/{oid[:2]}"
-        try:
-            if linked:
-                if not hard_link(temp, f"{folder}/{oid[2:]}"):
+                path = f"{target.store.base}/{rest}"
+                if not (target.shares and temp == one.temps[0]):
+                    take_name(temp, path)
+                elif not hard_link(temp, path):
                     return False
-            else:
-                take_name(temp, f"{folder}/{oid[2:]}")
         except OSError:
             return False
-        target.folders.add(folder)
         return True
 
     def _place(self, target: Target, one: Landed, temp: str, linked: bool) -> None:

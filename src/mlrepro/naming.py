@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 
     from mlrepro.index import Record
     from mlrepro.outputs import Tracked
+    from mlrepro.process import Started
     from mlrepro.project import Project
 
 _NOT_NEW = frozenset({"path-in-git", "path-holds-tracked", "path-reserved"})
@@ -143,11 +144,22 @@ def _is_itself(path: str, pointer: str, name: str) -> bool:
 def chosen(project: Project, typed: Sequence[str], record: Record) -> Chosen:
     """What the user named, each path with its pointer where it has one; the unfit are refused."""
     names, errors = expand(project, typed)
-    result = Chosen(errors=errors)
+    # Answered by the time that all names are looked at.
+    asked = whereabouts.ask(project) if any(name not in record.entries for name in names) else None
+    try:
+        return _chosen(project, names, record, asked, Chosen(errors=errors))
+    finally:
+        if asked is not None:
+            asked.kill()
+
+
+def _chosen(
+    project: Project, names: Sequence[str], record: Record, asked: Started | None, result: Chosen
+) -> Chosen:
     fit: dict[str, Target] = {}
     used = remote.of(project, os.environ)
     own = [used.cache.root, *([used.store.root] if used.store is not None else [])]
-    around = fitness.Surroundings(project, record)
+    around = fitness.Surroundings(project, record, used)
     for name in names:
         try:
             fitness.refuse_own(project, name, own)
@@ -161,7 +173,7 @@ def chosen(project: Project, typed: Sequence[str], record: Record) -> Chosen:
         if within:
             del fit[name]
             result.errors.append(fitness.inside(project, name, within[0]))
-    _settle_elsewhere(project, fit, result, record)
+    _settle_elsewhere(project, fit, result, record, asked, around.own)
     fresh = [target.path for target in fit.values() if target.item is None]
     for name in sorted(git.listed(project, fresh)):
         del fit[name]
@@ -179,7 +191,12 @@ def chosen(project: Project, typed: Sequence[str], record: Record) -> Chosen:
 
 
 def _settle_elsewhere(
-    project: Project, fit: dict[str, Target], result: Chosen, record: Record
+    project: Project,
+    fit: dict[str, Target],
+    result: Chosen,
+    record: Record,
+    asked: Started | None,
+    own: Sequence[str],
 ) -> None:
     """Give what seems new the pointer that names it elsewhere, with others or from a pipeline.
 
@@ -188,7 +205,7 @@ def _settle_elsewhere(
     fresh = [name for name, target in fit.items() if target.item is None]
     if not fresh:
         return
-    named = whereabouts.pointers_by_path(project, record)
+    named = whereabouts.pointers_by_path(project, record, asked)
     holding = {
         folder: pointer
         for path, pointer in named.items()
@@ -197,7 +214,7 @@ def _settle_elsewhere(
     for name in fresh:
         item = None
         if name in named:
-            item = outputs.in_worktree(project, [named[name]]).by_path().get(name)
+            item = outputs.in_worktree(project, [named[name]], own).by_path().get(name)
         above = [folder for folder in patterns.folders_above(name) if folder in named]
         if item is not None and not item.in_lock:
             fit[name] = Target(name, item.pointer, item)
@@ -231,9 +248,9 @@ def _targets(
             path=name,
         )
     if name.endswith(".dvc") and os.path.lexists(project.absolute(name)):
-        return _by_pointer(project, name)
+        return _by_pointer(project, name, around.own)
     fitness.check_name(name)
-    item = fitness.existing(project, name, record)
+    item = fitness.existing(project, name, record, around.own)
     fitness.check_kind(project, name, item, around)
     if item is not None:
         return [Target(item.path, item.pointer, item)]
@@ -241,9 +258,9 @@ def _targets(
     return [Target(name, capture.pointer_name(name))]
 
 
-def _by_pointer(project: Project, name: str) -> list[Target]:
+def _by_pointer(project: Project, name: str, own: Sequence[str]) -> list[Target]:
     """The outputs of a pointer that was named itself; a data file of such a name is refused."""
-    listing = outputs.in_worktree(project, [name])
+    listing = outputs.in_worktree(project, [name], own)
     for error in listing.errors:
         if error.code in ("pointer-conflict", "pointer-empty") or git.listed(project, [name]):
             raise error

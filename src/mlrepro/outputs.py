@@ -79,19 +79,20 @@ def read_pointers(
     texts: Iterable[tuple[str, str, bytes]],
     pipelines: Mapping[str, bytes] | None = None,
     others: Mapping[str, str] | None = None,
+    own: Sequence[str] | None = None,
 ) -> Listing:
     """Parse pointers: (name, git object or "", text) each. One that is bad is named, not raised.
 
     ``pipelines``: the ``dvc.yaml`` that goes with each ``dvc.lock``, if not the worktree's;
-    ``others``: what other pointers are known to name (path → pointer).
+    ``others``: what other pointers are known to name (path → pointer); ``own``: ``own_folders``,
+    where these are known.
     """
     listing = Listing()
     taken = dict(others or {})
-    own: list[str] | None = None
     for name, seen, content in texts:
         try:
             found = list(_outs_of(project, name, seen or git_oid(content), content, pipelines))
-            own = _own_folders(project) if own is None else own
+            own = own_folders(project) if own is None else own
             for item in found:
                 _refuse_own(item.path, name, own)
         except MlreproError as error:
@@ -114,10 +115,13 @@ def read_pointers(
     return listing
 
 
-def _own_folders(project: Project) -> list[str]:
-    """The folders of blobs that lie in the worktree, relative to the root."""
+def own_folders(project: Project, used: remote.Remote | None = None) -> list[str]:
+    """The folders of blobs that lie in the worktree, relative to the root.
+
+    ``used``: the remote, where it was read already.
+    """
     try:
-        target = remote.of(project, os.environ)
+        target = used or remote.of(project, os.environ)
     except MlreproError:
         return []  # whoever uses them says so
     places = [target.cache.root] + ([target.store.root] if target.store is not None else [])
@@ -173,8 +177,13 @@ def _pipeline(project: Project, folder_: str) -> bytes:
         raise PointerError(f"Cannot read {folder_ or '.'}/dvc.yaml: {error.strerror}") from error
 
 
-def in_worktree(project: Project, names: Sequence[str] | None = None) -> Listing:
-    """What the pointer files of the worktree say: all of them, or those named."""
+def in_worktree(
+    project: Project, names: Sequence[str] | None = None, own: Sequence[str] | None = None
+) -> Listing:
+    """What the pointer files of the worktree say: all of them, or those named.
+
+    ``own``: as for ``read_pointers``.
+    """
     if names is None:
         listed = [name for name in git.entries(project).names if name.endswith(_ENDS)]
         every = [name for name in map(os.fsdecode, listed) if is_pointer(name)]
@@ -200,7 +209,7 @@ def in_worktree(project: Project, names: Sequence[str] | None = None) -> Listing
             )
         except PathError as error:
             errors.append(PointerError(error.message, error.hint, error.code, path=name))
-    listing = read_pointers(project, texts)
+    listing = read_pointers(project, texts, own=own)
     listing.errors += errors
     return listing
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import time
-from _thread import allocate_lock
+from _thread import allocate_lock, start_new_thread
 
 from mlrepro.dataclass import TYPE_CHECKING
 
@@ -119,6 +119,34 @@ class Crew:
                 failures.append(error)
                 self.halt.set()
                 return
+
+
+def beside(work: Callable[[], None], meanwhile: Callable[[], None]) -> None:
+    """Call ``work``, which mostly waits, in a thread, and ``meanwhile`` here.
+
+    Returns once both have come to their end. Raises what either of them raised.
+    """
+    begun, ended, failures = allocate_lock(), allocate_lock(), list[BaseException]()
+
+    def run() -> None:
+        try:
+            begun.release()
+            work()
+        except BaseException as error:  # noqa: BLE001 (raised below, whatever it is)
+            failures.append(error)
+        finally:
+            ended.release()
+
+    begun.acquire()
+    ended.acquire()
+    start_new_thread(run, ())
+    begun.acquire()  # else it comes to its turn only when this thread has had its own, 5 ms
+    try:
+        meanwhile()
+    finally:
+        ended.acquire()
+    if failures:
+        raise failures[0]
 
 
 def cores() -> int:

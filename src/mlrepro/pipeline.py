@@ -20,7 +20,7 @@ from mlrepro.dataclass import TYPE_CHECKING, dataclass, field
 from mlrepro.errors import MlreproError
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
     from mlrepro import index
     from mlrepro.dvc import Added, Session
@@ -101,11 +101,12 @@ def save(
     wanted: Sequence[capture.Target],
     record: index.Record,
     options: Options,
+    ahead: Callable[[Sequence[capture.Saved]], None] | None = None,
 ) -> capture.Capture:
     """Put the content of every target into cache and store, in the lane that is asked for."""
     if options.lane == "dvc":
         return add(project, target, wanted, options)
-    return capture.save(project, target, wanted, record, options)
+    return capture.save(project, target, wanted, record, options, ahead)
 
 
 def add(

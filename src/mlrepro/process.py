@@ -146,14 +146,13 @@ class Started:
             self._child = 0  # the number may be another's from now on
             os.lseek(self._err, 0, os.SEEK_SET)
             return code, text, _all_of(self._err) if code else b""
-        except BaseException:
-            self.kill()
-            raise
         finally:
-            _close(self._out, self._err)
+            self.kill()
 
     def kill(self) -> None:
-        """End it at once, if it has not ended."""
+        """End it at once, if it has not ended; nothing is heard of it."""
+        _close(self._out, self._err)
+        self._out = self._err = -1
         child, self._child = self._child, 0
         if not child:
             return

@@ -124,6 +124,8 @@ def parsed(fields: list[bytes]) -> Seal:
     for count, width in zip(fields[6].split(), (2, 1, 2, 2), strict=True):
         ends.append(ends[-1] + int(count) * width)
     looks, folders, pointers, clean, entries = ends
+    if entries > len(fields):
+        raise ValueError
     found.looks = list(zip(*[iter(fields[looks:folders])] * 2, strict=True))
     found.folders = fields[folders:pointers]
     found.pointers = dict(zip(*[iter(fields[pointers:clean])] * 2, strict=True))

@@ -156,32 +156,28 @@ def of(
             continue  # nothing was proven of it
         made.pointers[name] = entry.seen.encode()
         path = os.fsencode(entry.path)
-        made.entries.append((name, path, _numbers(project, entry), *_blob(target, entry.named)))
+        made.entries.append((name, path, _numbers(project, proof, entry), *_blob(proof, entry)))
     made.folders = _folders(project, target, made)
     made.shell = _in_shell(made, proof.entries.tree) or made.shell
     return made
 
 
-def _numbers(project: Project, entry: index.Entry) -> bytes:
+def _numbers(project: Project, proof: Proof, entry: index.Entry) -> bytes:
     """What the data has to be; the record's word is taken, which is what was proven."""
+    if entry.path in proof.missing:
+        return seal.MISSING
     if entry.stat:
-        try:
-            os.lstat(project.absolute(entry.path))
-        except (FileNotFoundError, NotADirectoryError):
-            return seal.MISSING
         return entry.stat.encode()
     about = seal.numbers_of(os.fsencode(project.absolute(entry.path)))
     return seal.MISSING if about == seal.MISSING else seal.FOLDER + entry.oid.encode()
 
 
-def _blob(target: Remote, oid: str) -> tuple[bytes, bytes]:
-    """Where in the store a blob lies, and its size; empty for a store on the network."""
-    if target.store is None:
+def _blob(proof: Proof, entry: index.Entry) -> tuple[bytes, bytes]:
+    """Where in the store its blob was found, and its size; empty for a store on the network."""
+    if proof.target is None or proof.target.store is None:
         return b"", b""
-    found = target.store.find(oid)
-    if found is None:
-        raise FileNotFoundError
-    return os.fsencode(found[0][len(target.store.root) + 1 :]), b"%d" % found[1].st_size
+    path, size = proof.blobs[entry.named]
+    return os.fsencode(path[len(proof.target.store.root) + 1 :]), b"%d" % size
 
 
 def _folders(project: Project, target: Remote, made: seal.Seal) -> list[bytes]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import marshal
 import os
 import sys
@@ -23,6 +24,9 @@ WORTH_A_FORK = 160  # items of work for each process
 _MOST = 8  # processes: more gain nothing on one disk
 _AT_ONCE = 64  # results in one message
 _LENGTH = 4  # bytes before a message that say how long it is
+# What a pipe holds, where Linux lets it: a process goes on working while the one that it reports to
+# waits for the disk, instead of waiting too. The most that everybody may have (pipe(7)).
+_PIPE_BYTES = 1 << 20
 
 
 def share_out(
@@ -30,15 +34,16 @@ def share_out(
     jobs: int,
     work: Callable[[int, int], Any],
     take: Callable[[int, Any], None],
+    worth: int = WORTH_A_FORK,
 ) -> list[int]:
     """Call ``work`` (number of the share from 1 on, item) in other processes, where that pays.
 
     ``take`` gets, here, the item and what ``work`` returned, which is made of tuples, numbers,
-    strings and bytes; None: the item is left. ``jobs``: processes (0: one a core). Returns the
-    items that are left to be done here, in order. Raises what ``take`` raises; the processes are
-    then ended.
+    strings and bytes; None: the item is left. ``jobs``: processes (0: one a core), of which each is
+    to have ``worth`` items at least. Returns the items that are left to be done here, in order.
+    Raises what ``take`` raises; the processes are then ended.
     """
-    count = min(jobs if jobs > 0 else cores(), _MOST, len(items) // WORTH_A_FORK)
+    count = min(jobs if jobs > 0 else cores(), _MOST, len(items) // worth)
     threads = sys.modules.get("threading")
     if count < 2 or (threads is not None and threads.active_count() > 1):
         return list(items)
@@ -69,6 +74,7 @@ class _Crew:
         """Fork a process for a part of the items; False where none can be had."""
         parent = os.getpid()
         reading, writing = os.pipe()
+        _widen(writing)
         try:
             child = os.fork()
         except OSError:
@@ -116,6 +122,15 @@ class _Crew:
             if self.pipes:
                 os.kill(child, _SIGKILL)
             os.waitpid(child, 0)
+
+
+def _widen(pipe: int) -> None:
+    size = getattr(fcntl, "F_SETPIPE_SZ", None)
+    if size is not None:
+        try:
+            fcntl.fcntl(pipe, size, _PIPE_BYTES)
+        except OSError:
+            pass  # it holds less, and is waited for
 
 
 def _messages(data: bytearray) -> list[bytes]:

@@ -29,14 +29,20 @@ def nothing_to_do(project: Project) -> bool:
 
 
 class Proof:
-    """By what it was proven: the record, the entries of git's index, and the store, where any."""
+    """By what it was proven: the record, the entries of git's index, and the store, where any.
 
-    __slots__ = ("entries", "record", "target")
+    ``blobs``: oid → path and size in bytes of each that was looked for in the store; ``missing``:
+    the tracked paths at which there is nothing.
+    """
+
+    __slots__ = ("blobs", "entries", "missing", "record", "target")
 
     def __init__(self, record: Record, entries: Entries, target: Remote | None) -> None:
         self.record = record
         self.entries = entries
         self.target = target
+        self.blobs: dict[str, tuple[str, int]] = {}
+        self.missing: set[str] = set()
 
 
 def proof(project: Project, *, keep: bool = False) -> Proof | None:
@@ -59,9 +65,9 @@ def proof(project: Project, *, keep: bool = False) -> Proof | None:
         return None
     if record.store_id != target.read_id() or _concerns_us(entries, record):
         return None
+    found = Proof(record, entries, target)
     every = record.entries.values()
-    good = all(_is_in_order(project, target, entry, entries, keep=keep) for entry in every)
-    return Proof(record, entries, target) if good else None
+    return found if all(_is_in_order(project, found, entry, keep=keep) for entry in every) else None
 
 
 def in_order(project: Project, record: Record, entries: Entries) -> dict[str, str]:
@@ -75,6 +81,7 @@ def in_order(project: Project, record: Record, entries: Entries) -> dict[str, st
         return {}
     if os.environ.get("MLREPRO_LANE") or record.store_id != target.read_id():
         return {}
+    looked = Proof(record, entries, target)
     groups: dict[str, list[Entry]] = {}
     for entry in record.entries.values():
         groups.setdefault(entry.pointer, []).append(entry)
@@ -88,7 +95,7 @@ def in_order(project: Project, record: Record, entries: Entries) -> dict[str, st
             entry.seen == oid
             and entry.stat  # a folder is looked at once, by whoever reads its pointer
             and entry.named in (entry.synced, *entry.pending.split())
-            and _is_in_order(project, target, entry, entries, keep=False)
+            and _is_in_order(project, looked, entry, keep=False)
             for entry in group
         ):
             found.update((entry.path, pointer) for entry in group)
@@ -111,10 +118,8 @@ def _concerns_us(entries: Entries, record: Record) -> bool:
     return False
 
 
-def _is_in_order(
-    project: Project, target: Remote, entry: Entry, entries: Entries, *, keep: bool
-) -> bool:
-    name = os.fsencode(entry.pointer)
+def _is_in_order(project: Project, found: Proof, entry: Entry, *, keep: bool) -> bool:
+    entries, name = found.entries, os.fsencode(entry.pointer)
     if entries.find(name) < 0:
         return True  # its pointer is not part of this commit
     raw = os.fsencode(entry.path)
@@ -124,8 +129,9 @@ def _is_in_order(
     try:
         stat = os.lstat(path)
     except OSError:  # missing data is no change
-        return not entries.within(raw) and _is_stored(target, entry.named)
-    if entry.oid != entry.named or not entry.stored or not _is_stored(target, entry.oid):
+        found.missing.add(entry.path)
+        return not entries.within(raw) and _is_stored(found, entry.named)
+    if entry.oid != entry.named or not entry.stored or not _is_stored(found, entry.oid):
         return False
     if stat.st_mode & 0o170000 == 0o040000:
         if entries.within(raw):
@@ -138,6 +144,12 @@ def _is_in_order(
     return entry.is_unchanged(stat)
 
 
-def _is_stored(target: Remote, oid: str) -> bool:
+def _is_stored(found: Proof, oid: str) -> bool:
     """Whether a folder store has the blob; for a network store the record's word is taken."""
-    return target.store is None or target.store.find(oid) is not None
+    if found.target is None or found.target.store is None:
+        return True
+    blob = found.target.store.find(oid)
+    if blob is None:
+        return False
+    found.blobs[oid] = blob[0], blob[1].st_size
+    return True

@@ -13,6 +13,7 @@ from mlrepro.dataclass import TYPE_CHECKING
 if TYPE_CHECKING:
     from mlrepro.gitindex import Entries
     from mlrepro.index import Entry, Record
+    from mlrepro.process import Started
     from mlrepro.project import Project
 
 # A pointer of one output, as it is written: "- md5: … size: … hash: md5 path: …".
@@ -20,8 +21,21 @@ _FIXED = len("outs:\n- md5: \n  size: \n  hash: md5\n  path: \n") + 32
 _EXEC, _FOLDER = len("  isexec: true\n"), len(".dir  nfiles: \n")
 
 
-def pointers_by_path(project: Project, record: Record) -> dict[str, str]:
-    """The pointer that names each tracked path in the worktree; one that is bad names none."""
+_PATTERNS = ("*.dvc", f":(glob)**/{outputs.LOCK_FILE}")
+
+
+def ask(project: Project) -> Started | None:
+    """Begin to ask git which pointers it does not know yet; None where that cannot be begun."""
+    return git.begin_untracked(project, *_PATTERNS)
+
+
+def pointers_by_path(
+    project: Project, record: Record, asked: Started | None = None
+) -> dict[str, str]:
+    """The pointer that names each tracked path in the worktree; one that is bad names none.
+
+    ``asked``: what ``ask`` began.
+    """
     entries = git.entries(project)
     known = {entry.pointer: entry for entry in record.entries.values()}
     several = len(known) < len(record.entries)
@@ -38,7 +52,9 @@ def pointers_by_path(project: Project, record: Record) -> dict[str, str]:
             found[entry.path] = name
         else:
             unknown.append(name)
-    fresh = git.untracked(project, "*.dvc", f":(glob)**/{outputs.LOCK_FILE}")
+    fresh = git.told_untracked(asked) if asked is not None else None
+    if fresh is None:
+        fresh = git.untracked(project, *_PATTERNS)
     unknown += [name for name in fresh if outputs.is_pointer(name)]
     if unknown:
         read = outputs.in_worktree(project, sorted(dict.fromkeys(unknown)))

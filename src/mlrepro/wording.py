@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 
-from mlrepro import durable, plainfile, pointer
+from mlrepro import plainfile, pointer
 from mlrepro.dataclass import TYPE_CHECKING, replace
 from mlrepro.errors import PointerUnknown
 
@@ -20,7 +20,7 @@ def set_texts(project: Project, saved: Sequence[Saved]) -> None:
     """Set what each pointer has to say now: one text for all of the outputs that it names."""
     groups: dict[str, list[Saved]] = {}
     for item in saved:
-        if item.is_new or differs(item):
+        if item.text is None and (item.is_new or differs(item)):
             groups.setdefault(item.target.pointer, []).append(item)
     for group in groups.values():
         text = _text(project, group)
@@ -86,8 +86,6 @@ def posix_name(target: Target) -> str:
     return os.path.relpath(target.path, folder or ".")
 
 
-def write(project: Project, saved: Sequence[Saved]) -> list[str]:
-    """Write the pointers that have something new to say; returns their names."""
-    texts = {item.target.pointer: item.text for item in saved if item.text is not None}
-    durable.write_many({project.absolute(name): text for name, text in texts.items()})
-    return list(texts)
+def texts(saved: Sequence[Saved]) -> dict[str, bytes]:
+    """The new text of each pointer that has something new to say."""
+    return {item.target.pointer: item.text for item in saved if item.text is not None}

@@ -5,10 +5,10 @@ from __future__ import annotations
 import os
 
 from mlrepro import (
+    ahead,
     capture,
     committing,
     damage,
-    durable,
     foresight,
     git,
     ignore,
@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     from mlrepro.ignore import Change
     from mlrepro.process import Started
     from mlrepro.project import Project
+    from mlrepro.remote import Remote
 
 
 @dataclass(frozen=True)
@@ -88,29 +89,44 @@ def run(project: Project, paths: Sequence[str], options: Options) -> TrackResult
     chosen = naming.chosen(project, paths, record) if paths else naming.everything(project, record)
     through_dvc = options.lane == "dvc" and not options.dry_run
     by_dvc = _before_dvc(project, chosen.targets) if through_dvc else {}
-    save = foresight.save if options.dry_run else pipeline.save
-    done = save(project, target, chosen.targets, record, options)
-    changes = _changed(project, by_dvc)
-    saved = [item.target for item in done.saved]
     if options.dry_run:
-        changes += _ignore_changes(project, saved)
+        done = foresight.save(project, target, chosen.targets, record, options)
+        changes = ahead.plan(project, done.saved)
     else:
-        texts = {item.target.pointer: item.text for item in done.saved if item.text is not None}
-        packing = git.begin_pack(project, texts)  # while the files themselves are written
-        try:
-            changes += _keep_out(project, saved)
-            written = wording.write(project, done.saved)
-            pipes = pipeline.refresh(project, target, chosen.pipeline, record, options)
-            done.errors += pipes.errors
-            _stage(project, done, written + pipes.written, changes, packing)
-        except BaseException:
-            if packing is not None:
-                packing.kill()
-            raise
-        base = threeway.present(project)
-        capture.remember(project, target, [*done.saved, *pipes.saved], record, base)
+        with ahead.Ahead(project) as aside:
+            done = pipeline.save(project, target, chosen.targets, record, options, aside.begin)
+            changes = _changed(project, by_dvc)
+            _settle(project, target, chosen.pipeline, record, options, done, changes, aside)
     result = _result(done, chosen.errors, changes)
     return replace(result, damaged=damage.tell(target, options))
+
+
+def _settle(
+    project: Project,
+    target: Remote,
+    outs: Sequence[outputs.Tracked],
+    record: index.Record,
+    options: Options,
+    done: Capture,
+    changes: list[Change],
+    aside: ahead.Ahead,
+) -> None:
+    """Once content is stored: the ignore files (their lines go into ``changes``), the pointers,
+    what pipelines made (``outs``), the index, and the record.
+    """
+    packing = git.begin_pack(project, wording.texts(done.saved))  # while the files are written
+    try:
+        written, added = aside.write(done.saved)
+        changes += added
+        pipes = pipeline.refresh(project, target, outs, record, options)
+        done.errors += pipes.errors
+        _stage(project, done, written + pipes.written, changes, packing)
+    except BaseException:
+        if packing is not None:
+            packing.kill()
+        raise
+    base = threeway.present(project)
+    capture.remember(project, target, [*done.saved, *pipes.saved], record, base)
 
 
 def _before_dvc(project: Project, targets: Sequence[Target]) -> dict[str, str]:
@@ -120,7 +136,7 @@ def _before_dvc(project: Project, targets: Sequence[Target]) -> dict[str, str]:
     texts = {file: ignore.read(project, file) for file in dict.fromkeys(beside)}
     for change in changes:
         texts[change.file] = change.before
-        _write(project, change)
+    ignore.write(project, changes)
     return texts
 
 
@@ -132,26 +148,6 @@ def _changed(project: Project, before: dict[str, str]) -> list[Change]:
         if now != text:
             added = now.removeprefix(text).strip("\n").split("\n")
             changes.append(ignore.Change(file, text, tuple(added)))
-    return changes
-
-
-def _ignore_changes(project: Project, targets: Sequence[Target]) -> list[Change]:
-    """What the ignore files need, so that pointers are seen by git and data is not."""
-    if not targets:
-        return []
-    pointers, outs = [item.pointer for item in targets], [item.path for item in targets]
-    return ignore.set_right(project, pointers, outs)
-
-
-def _keep_out(project: Project, targets: Sequence[Target]) -> list[Change]:
-    """Write what the ignore files need; returns it."""
-    if not targets:
-        return []
-    with ignore.lock(project):
-        changes = _ignore_changes(project, targets)
-        ignore.note(project, changes)
-        for change in changes:
-            _write(project, change)
     return changes
 
 
@@ -168,12 +164,6 @@ def _stage(
     names.update(dict.fromkeys(_unstaged(project, done, names)))
     git.stage(project, names, packing=packing)
     ignore.forget(project)
-
-
-def _write(project: Project, change: Change) -> None:
-    path = project.absolute(change.file)
-    os.makedirs(os.path.dirname(path), exist_ok=True)
-    durable.write_atomic(path, change.after.encode("utf-8", "surrogateescape"))
 
 
 def _unstaged(project: Project, done: Capture, staged: Collection[str]) -> list[str]:
