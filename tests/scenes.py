@@ -140,32 +140,43 @@ class Scene:
 
     def state(self) -> State:
         """All that matters, read from the disk."""
+        data, written, names = self._files()
+        return State(data, written, self._git("ls-files", "--stage"),
+                     self._git("rev-parse", "HEAD^{tree}"),
+                     {place.name: {*self._blobs(place)} for place in (self.cache, self.store)},
+                     {name for name in names if not _GITS.match(name)})  # fmt: skip
+
+    def _files(self) -> tuple[dict[str, bytes], dict[str, bytes], set[str]]:
+        """Files of the user's, what commands write whole, and the names of all there are."""
         data: dict[str, bytes] = {}
         written: dict[str, bytes] = {}
         names = set()
+        top = f"{self.root}/"
         for folder, folders, files in os.walk(self.root):
-            if not folders and not files and folder != str(self.root / "tmp"):
-                names.add(f"{Path(folder).relative_to(self.root)}/")
+            lead = f"{folder}/"[len(top) :]
+            if not folders and not files and lead != "tmp/":
+                names.add(lead)
             for name in files:
-                path = Path(folder, name)
-                place = str(path.relative_to(self.root))
+                place = f"{lead}{name}"
                 names.add(place)
                 inside = place.removeprefix("work/")
                 if name.endswith(".dvc") or name == ".gitignore" or ".dvc/config" in place:
-                    written[place] = path.read_bytes()
+                    written[place] = _read(top + place)
                 elif inside != place and not inside.startswith((".git/", ".dvc/")):
-                    data[inside] = path.read_bytes()
-        return State(data, written, self._git("ls-files", "--stage"),
-                     self._git("rev-parse", "HEAD^{tree}"),
-                     {place.name: self._blobs(place) for place in (self.cache, self.store)},
-                     {name for name in names if not _GITS.match(name)})  # fmt: skip
+                    data[inside] = _read(top + place)
+        return data, written, names
 
     @property
     def cache(self) -> Path:
         return self.work / ".dvc" / "cache"
 
-    def _blobs(self, place: Path) -> set[str]:
-        return {path.parent.name + path.name for path in place.glob("files/md5/??/*")}
+    def _blobs(self, place: Path) -> dict[str, str]:
+        """The oid and the path of each blob that lies there."""
+        found, base = {}, f"{place}/files/md5"
+        for folder in os.listdir(base) if os.path.isdir(base) else ():
+            for name in os.listdir(f"{base}/{folder}"):
+                found[folder + name] = f"{base}/{folder}/{name}"
+        return found
 
     def _git(self, *args: str) -> str:
         done = subprocess.run(["git", *args], cwd=self.work, capture_output=True, check=True)
@@ -175,7 +186,7 @@ class Scene:
 
     def check_meanwhile(self) -> None:
         """At any moment: each file is the old one or the new one, whole; every blob is right."""
-        now = self.state_of_files()
+        now = self._files()
         for name in {*self.before.data, *now[0]}:
             if _TEMP.search(name):
                 continue
@@ -194,29 +205,23 @@ class Scene:
         is_part = now is None or any(one and one.startswith(now) for one in allowed)
         return self.command == "checkout" and by_git and is_part
 
-    def state_of_files(self) -> tuple[dict[str, bytes], dict[str, bytes]]:
-        now = self.state()
-        return now.data, now.written
-
     def check_blobs(self) -> None:
         """Every blob has the bytes of its name, but for those damaged beforehand."""
         for place in (self.cache, self.store):
-            for path in place.glob("files/md5/??/*"):
-                data = path.read_bytes()
-                right = oid_of(data, path.name) == path.parent.name + path.name
+            for oid, path in self._blobs(place).items():
+                data = _read(path)
+                right = oid_of(data, oid[2:]) == oid
                 assert right or data == DAMAGED, f"{path} is not what its name says"
 
     def check_done(self, code: int) -> None:
         """After the same command again: all is as if nothing had ever been in its way."""
-        self.check_result(code)
-        wanted, now = (
-            {_plain(name) for name in state.names} for state in (self.after, self.state())
-        )
+        found = self.check_result(code)
+        wanted, now = ({_plain(name) for name in state.names} for state in (self.after, found))
         stray = {name for name in now - wanted if "/files/md5/" not in name and name != _SEAL}
         assert not stray, f"left behind: {sorted(stray)}"
 
-    def check_result(self, code: int) -> None:
-        """The command has done all of its work."""
+    def check_result(self, code: int) -> State:
+        """The command has done all of its work; returns what there is now."""
         assert code == 0, f"exit {code}: {self.said()}"
         now, wanted = self.state(), self.after
         data = {name: content for name, content in now.data.items() if not _TEMP.search(name)}
@@ -230,6 +235,7 @@ class Scene:
             back = self.command in ("pull", "restore", "checkout") and place == "cache"
             assert not lacking or back, f"{place} lacks {lacking}"
         self.check_blobs()
+        return now
 
     def check_recovers(self) -> None:
         """The same command again does all that is left, and leaves nothing behind."""
@@ -257,6 +263,11 @@ class Scene:
         """Locks that git left when it was killed; it names them, and asks to remove them."""
         found = self.work.glob(".git/**/*.lock")
         return [path for path in found if path.parent.name != "mlrepro"]
+
+
+def _read(path: str) -> bytes:
+    with open(path, "rb") as file:
+        return file.read()
 
 
 def _differing(now: dict[str, bytes], wanted: dict[str, bytes]) -> str:

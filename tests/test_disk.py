@@ -51,8 +51,8 @@ def test_calls_that_fail_now_and_then(tmp_path: Path, record_property: Record) -
 
 @pytest.mark.slow
 @pytest.mark.parametrize("command", COMMANDS)
-def test_each_call_fails(tmp_path: Path, record_property: Record, command: str) -> None:
-    assert _fail(tmp_path, record_property, "once", 1, command) >= 20
+def test_each_call_fails(in_memory: Path, record_property: Record, command: str) -> None:
+    assert _fail(in_memory, record_property, "once", 1, command) >= 20
 
 
 @pytest.mark.slow

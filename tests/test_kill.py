@@ -43,8 +43,8 @@ def test_killed_now_and_then(tmp_path: Path, record_property: Record) -> None:
 
 @pytest.mark.slow
 @pytest.mark.parametrize("command", COMMANDS)
-def test_killed_at_every_call(tmp_path: Path, record_property: Record, command: str) -> None:
-    assert _kill(tmp_path, record_property, "all", 1, command)[command] >= 30
+def test_killed_at_every_call(in_memory: Path, record_property: Record, command: str) -> None:
+    assert _kill(in_memory, record_property, "all", 1, command)[command] >= 30
 
 
 @pytest.mark.slow
