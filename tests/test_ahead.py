@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from mlrepro import ahead, durable, kernel, landing
+from mlrepro import ahead, durable, kernel, landing, writing
 from mlrepro.capture import Saved
 from mlrepro.errors import MlreproError
 from mlrepro.parallel import beside
@@ -31,13 +31,13 @@ def work(tmp_path: Path) -> Work:
 def flushed(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """The files that are flushed by themselves, by what they are called."""
     found: list[str] = []
-    plain = durable.sync_files
+    plain = writing.sync_files
 
     def sync(paths: Sequence[str]) -> None:
         found.extend(paths)
         plain(paths)
 
-    monkeypatch.setattr(durable, "sync_files", sync)
+    monkeypatch.setattr(writing, "sync_files", sync)
     return found
 
 
@@ -131,7 +131,7 @@ def test_a_pointer_that_another_made_meanwhile(work: Work, monkeypatch: pytest.M
 def test_begun_and_given_up(tmp_path: Path) -> None:
     old = tmp_path / "old"
     old.write_bytes(b"old")
-    with durable.Begun() as begun:
+    with writing.Begun() as begun:
         begun.add(str(old), b"new")
         begun.add(str(tmp_path / "fresh"), b"new")
         assert len(os.listdir(tmp_path)) == 3 and old.read_bytes() == b"old"
@@ -141,12 +141,12 @@ def test_begun_and_given_up(tmp_path: Path) -> None:
 def test_a_flush_counts_for_what_was_written_before_it(tmp_path: Path, flushed: list[str]) -> None:
     if not kernel.syncfs(str(tmp_path)):
         pytest.skip("no syncfs here")
-    with durable.Begun() as begun:
+    with writing.Begun() as begun:
         begun.add(str(tmp_path / "one"), b"1")
         kernel.syncfs(str(tmp_path))
         begun.finish()
     assert flushed == []
-    with durable.Begun() as begun:
+    with writing.Begun() as begun:
         begun.add(str(tmp_path / "two"), b"2")
         kernel.syncfs(str(tmp_path))
         begun.add(str(tmp_path / "three"), b"3")

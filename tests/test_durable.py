@@ -17,12 +17,13 @@ from pathlib import Path
 
 import pytest
 
-from mlrepro import durable, kernel
-from mlrepro.durable import free_bytes, sync_dirs, sync_files, take_name, write_atomic
+from mlrepro import durable, kernel, writing
+from mlrepro.durable import free_bytes, sync_dirs, sync_files, take_name
 from mlrepro.errors import PathError
 from mlrepro.lock import Lock
 from mlrepro.parallel import Crew
 from mlrepro.staging import Staging, sweep
+from mlrepro.writing import write_atomic
 
 SOURCE = str(Path(durable.__file__).parent.parent)
 
@@ -76,7 +77,7 @@ def test_write_atomic_that_fails_leaves_the_old(
     def full(*_: object) -> int:
         raise OSError(errno.ENOSPC, "full")
 
-    monkeypatch.setattr(durable, "write_all", full)
+    monkeypatch.setattr(writing, "write_all", full)
     with pytest.raises(OSError, match="full"):
         write_atomic(str(path), b"new")
     assert path.read_bytes() == b"old" and os.listdir(tmp_path) == ["x"]
@@ -321,15 +322,15 @@ def _many(folder: Path, count: int = 20) -> dict[str, bytes]:
 
 def test_many_files_are_flushed_together(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     files, flushed = _many(tmp_path), list[int]()
-    plain = durable.sync_files
+    plain = writing.sync_files
 
     def sync(paths: list[str]) -> None:
         flushed.append(len(paths))
         assert all(not os.path.exists(path) or Path(path).read_bytes() == b"old" for path in files)
         plain(paths)
 
-    monkeypatch.setattr(durable, "sync_files", sync)
-    durable.write_many(files)
+    monkeypatch.setattr(writing, "sync_files", sync)
+    writing.write_many(files)
     assert flushed == [20]
     assert {path: Path(path).read_bytes() for path in files} == files
     assert stat.S_IMODE((tmp_path / "f2").stat().st_mode) == 0o755
@@ -344,13 +345,13 @@ def test_many_files_or_none(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> 
     def broken(_: object) -> None:
         raise OSError(errno.EIO, "I/O error")
 
-    monkeypatch.setattr(durable, "sync_files", broken)
+    monkeypatch.setattr(writing, "sync_files", broken)
     with pytest.raises(OSError, match="I/O"):
-        durable.write_many(files)
+        writing.write_many(files)
     monkeypatch.undo()
     (tmp_path / "f19").symlink_to("f0")
     with pytest.raises(PathError, match="f19"):
-        durable.write_many(files)
+        writing.write_many(files)
     (tmp_path / "f19").unlink()
     assert {name: (tmp_path / name).read_bytes() for name in os.listdir(tmp_path)} == before
 
@@ -358,13 +359,13 @@ def test_many_files_or_none(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> 
 def test_many_files_on_two_disks(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A flush is one file system's: the files of each are flushed by themselves."""
     files = _many(tmp_path)
-    plain, flushed = durable._written_beside, list[int]()
+    plain, flushed = writing._written_beside, list[int]()
 
     def beside(path: str, *about: object) -> tuple[str, str, int]:
         temp, target, device = plain(path, *about)  # type: ignore[arg-type]
         return temp, target, device + path.endswith(("1", "3"))
 
-    monkeypatch.setattr(durable, "_written_beside", beside)
-    monkeypatch.setattr(durable, "sync_files", lambda paths: flushed.append(len(paths)))
-    durable.write_many(files)
+    monkeypatch.setattr(writing, "_written_beside", beside)
+    monkeypatch.setattr(writing, "sync_files", lambda paths: flushed.append(len(paths)))
+    writing.write_many(files)
     assert sorted(flushed) == [4, 16]

@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given, settings, strategies as st
 
 from blobs import contents, leftovers, make_store, oid_of, put
-from mlrepro import durable, engine, hashing, landing, streaming
+from mlrepro import durable, hashing, landing, saving, streaming
 from mlrepro.engine import hash_files, save_bytes, save_files
 from mlrepro.errors import MlreproError, StoreError
 from mlrepro.result import Reporter
@@ -34,7 +34,7 @@ def _file(folder: Path, data: bytes, name: str = "x") -> str:
 def _unrelated(stores: tuple[Store, Store], monkeypatch: pytest.MonkeyPatch) -> None:
     """As if cache and store lay on different disks."""
     monkeypatch.setattr(landing, "hard_link", lambda *_: False)
-    monkeypatch.setattr(engine, "hard_link", lambda *_: False)
+    monkeypatch.setattr(saving, "hard_link", lambda *_: False)
 
 
 def test_a_file_is_saved_and_left_alone(tmp_path: Path, stores: tuple[Store, Store]) -> None:
@@ -197,13 +197,13 @@ def test_space_is_looked_at_before_the_work(
 ) -> None:
     large, small = os.urandom(LARGE), b"small"
     paths = [_file(tmp_path, large, "l"), _file(tmp_path, small, "s")]
-    monkeypatch.setattr(engine, "free_bytes", lambda _: LARGE - 1)
+    monkeypatch.setattr(saving, "free_bytes", lambda _: LARGE - 1)
     with pytest.raises(StoreError) as caught:
         save_files(paths, *stores)
     assert caught.value.code == "store-full" and contents(stores[1]) == {}
     monkeypatch.undo()
     save_files(paths, *stores)
-    monkeypatch.setattr(engine, "free_bytes", lambda _: 0)
+    monkeypatch.setattr(saving, "free_bytes", lambda _: 0)
     report = save_files(paths, *stores)  # needs no space: all is there
     assert [one.bytes_written for one in report.saved] == [0, 0]
 

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from blobs import DAMAGES, contents, damage, leftovers, make_store, oid_of, put, quarantined
-from mlrepro import engine, hashing, landing, smallfiles, streaming
+from mlrepro import hashing, landing, saving, smallfiles, streaming
 from mlrepro.engine import hash_files, save_files
 from mlrepro.errors import FileChanging, StoreError
 from mlrepro.store import Store
@@ -127,13 +127,13 @@ def _append(path: str) -> None:
 def _touch_while_reading(monkeypatch: pytest.MonkeyPatch, change, only: str = "") -> list[str]:
     """Have ``change`` called in the middle of each reading: after the bytes, before the proof."""
     tries: list[str] = []
-    plain, small = engine._Attempt.read, hashing.read_whole
+    plain, small = saving._Attempt.read, hashing.read_whole
 
     def touch() -> None:
         tries.append("")
         change(len(tries))
 
-    def read(self: engine._Attempt, fd: int, before: os.stat_result) -> str:
+    def read(self: saving._Attempt, fd: int, before: os.stat_result) -> str:
         oid = plain(self, fd, before)
         if not only or self.path == only:
             touch()
@@ -145,7 +145,7 @@ def _touch_while_reading(monkeypatch: pytest.MonkeyPatch, change, only: str = ""
             touch()
         return data
 
-    monkeypatch.setattr(engine._Attempt, "read", read)
+    monkeypatch.setattr(saving._Attempt, "read", read)
     monkeypatch.setattr(hashing, "read_whole", read_whole)
     return tries
 
@@ -239,7 +239,7 @@ def test_a_store_that_fails(
         monkeypatch.setattr(module, "write_all", fail)
     monkeypatch.setattr(landing.Landing, "_can_link", lambda *_: True)
     monkeypatch.setattr(streaming, "write_all", fail)
-    monkeypatch.setattr(engine, "reflink", lambda *_: False)
+    monkeypatch.setattr(saving, "reflink", lambda *_: False)
     with pytest.raises(StoreError) as caught:
         save_files(paths, *stores)
     assert caught.value.code == code and caught.value.path == stores[1].root

@@ -50,7 +50,7 @@ def filled(repo: Repo, monkeypatch: pytest.MonkeyPatch) -> Callable[[int], proje
     """Fills a folder of a repository that is set up; batches of work are small, as of a million."""
     assert repo.mlrepro("-q", "init", "--hooks", "git").exit_code == 0
     monkeypatch.setattr(landing, "_BATCH_FILES", 64)
-    monkeypatch.setattr("mlrepro.engine.AT_ONCE", 64)
+    monkeypatch.setattr("mlrepro.saving.AT_ONCE", 64)
     monkeypatch.setattr(walking, "_LOOKS", 64)
     monkeypatch.setattr(listing, "_ROWS", 64)
     monkeypatch.setattr(listing, "_CHUNK", 1 << 12)

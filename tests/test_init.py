@@ -246,16 +246,16 @@ def test_an_init_that_was_killed_is_completed(work: Work, moment: int) -> None:
     work.write("notes.txt", "mine, not staged")
     script = (
         "import os, sys\n"
-        "from mlrepro import durable\n"
+        "from mlrepro import durable, writing\n"
         "from mlrepro.commands import init\n"
         "from mlrepro.result import Options\n"
         f"left = [{moment}]\n"
-        "whole = durable.write_atomic\n"
+        "whole = writing.write_atomic\n"
         "def write(*args, **given):\n"
         "    whole(*args, **given)\n"
         "    left[0] -= 1\n"
         "    if not left[0]: os._exit(9)\n"
-        "durable.write_atomic = write\n"
+        "writing.write_atomic = write\n"
         "init.run(sys.argv[1], store=None, hooks='git', options=Options())\n"
     )
     argv = [sys.executable, "-c", script, str(work.root)]

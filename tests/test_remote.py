@@ -169,9 +169,9 @@ def test_interrupted_anywhere_the_same_again_completes_it(
     work: Work, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, at: int
 ) -> None:
     """Each write of a setting is one that may not come about any more."""
-    from mlrepro import durable
+    from mlrepro import writing
 
-    new, real, count = tmp_path / "new", durable.write_atomic, [0]
+    new, real, count = tmp_path / "new", writing.write_atomic, [0]
 
     def failing(path: str, *args: object, **more: object) -> None:
         if path.startswith(str(work.root)) and "/.git/" not in path:
@@ -180,7 +180,7 @@ def test_interrupted_anywhere_the_same_again_completes_it(
                 raise KeyboardInterrupt
         real(path, *args, **more)
 
-    monkeypatch.setattr(durable, "write_atomic", failing)
+    monkeypatch.setattr(writing, "write_atomic", failing)
     if at:
         with pytest.raises(KeyboardInterrupt):
             remote(work, "set", str(new))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from mlrepro import durable, ignore, wording
+from mlrepro import durable, ignore, wording, writing
 from mlrepro.dataclass import TYPE_CHECKING
 from mlrepro.errors import MlreproError
 
@@ -23,7 +23,7 @@ class Ahead:
 
     def __init__(self, project: Project) -> None:
         self._project = project
-        self._begun = durable.Begun()
+        self._begun = writing.Begun()
         self._planned: list[Change] = []
         self._names: list[str] = []  # of the pointers that were begun
 
@@ -60,7 +60,7 @@ class Ahead:
             changes = plan(self._project, saved)
             ignore.note(self._project, changes)
             ignore.write(self._project, changes)
-        durable.write_many({self._project.absolute(name): text for name, text in texts.items()})
+        writing.write_many({self._project.absolute(name): text for name, text in texts.items()})
         return list(texts), changes
 
     def _is_as_planned(self) -> bool:

@@ -15,6 +15,7 @@ from mlrepro import (
     remote,
     transfer,
     worktree,
+    writing,
 )
 from mlrepro.dataclass import TYPE_CHECKING
 from mlrepro.errors import PathError, Refused
@@ -68,7 +69,7 @@ def ready(project: Project, folder: str) -> Project:
     own, new = (os.path.join(one.dvc_dir, "config.local") for one in (project, place))
     if os.path.isdir(place.dvc_dir) and os.path.isfile(own) and not os.path.lexists(new):
         with open(own, "rb") as file:
-            durable.write_atomic(new, file.read(), mode=0o600)
+            writing.write_atomic(new, file.read(), mode=0o600)
     return place
 
 
@@ -84,7 +85,7 @@ def _hide(project: Project, inside: str) -> None:
             text = file.read()
     gap = "" if not text or text.endswith("\n") else "\n"
     after = f"{text}{gap}{ignore.top_rule(inside)}/\n"
-    durable.write_atomic(path, after.encode("utf-8", "surrogateescape"))
+    writing.write_atomic(path, after.encode("utf-8", "surrogateescape"))
 
 
 def share_cache(project: Project, target: Remote, items: Sequence[Tracked]) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 
-from mlrepro import durable
+from mlrepro import durable, writing
 from mlrepro.dataclass import TYPE_CHECKING, dataclass
 
 if TYPE_CHECKING:
@@ -64,10 +64,10 @@ def register(project: Project, store: Store) -> None:
         own = os.urandom(16).hex()
         os.makedirs(os.path.dirname(own_file), exist_ok=True)
         # Not flushed: a clone that lost its name to a power cut leaves another one.
-        durable.write_atomic(own_file, f"{own}\n".encode(), durable=False)
+        writing.write_atomic(own_file, f"{own}\n".encode(), durable=False)
     text = f"{_MARK}\n{os.uname().nodename}\n{project.common_dir}\n"
     durable.make_folders(folder(store), store.root)
-    durable.write_atomic(os.path.join(folder(store), own), text.encode("utf-8", "surrogateescape"))
+    writing.write_atomic(os.path.join(folder(store), own), text.encode("utf-8", "surrogateescape"))
 
 
 def _is_another(entry: Clone, own: str, project: Project) -> bool:

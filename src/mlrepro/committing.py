@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import stat
 
-from mlrepro import durable, git, outputs, pointer, process, wording
+from mlrepro import git, outputs, pointer, process, wording, writing
 from mlrepro.dataclass import TYPE_CHECKING, dataclass, replace
 from mlrepro.errors import MlreproError, PointerError
 
@@ -232,7 +232,7 @@ def write_and_stage(project: Project, commit: Commit, saved: Sequence[Saved]) ->
             alike[name] = item.text
         if present is not None:
             fresh[path] = item.text
-    durable.write_many(fresh)
+    writing.write_many(fresh)
     git.stage(project, alike, commit.indexes, texts=alike)
     if apart:
         _stage_texts(project, apart, commit.indexes)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 
-from mlrepro import durable
+from mlrepro import writing
 from mlrepro.dataclass import TYPE_CHECKING
 from mlrepro.lock import Lock
 from mlrepro.pointer import is_oid
@@ -43,7 +43,7 @@ def _change(project: Project, more: set[str], fewer: set[str]) -> None:
         after = (before | more) - fewer
         if after != before:
             data = "".join(oid + "\n" for oid in sorted(after)).encode()
-            durable.write_atomic(_file(project), data)
+            writing.write_atomic(_file(project), data)
 
 
 def _file(project: Project) -> str:

@@ -220,7 +220,7 @@ def save(state_dir: str, tree: Tree) -> None:
     sum_ = 0
     for part in parts:
         sum_ = crc32(part, sum_)
-    from mlrepro import durable  # not needed where nothing changed
+    from mlrepro import writing  # not needed where nothing changed
 
     # Not flushed, since the sum tells a damaged one.
-    durable.write_atomic(target, MAGIC + b"%08x\n" % sum_, *parts, durable=False)
+    writing.write_atomic(target, MAGIC + b"%08x\n" % sum_, *parts, durable=False)

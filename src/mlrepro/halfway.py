@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import stat
 
-from mlrepro import durable, git, outputs, plainfile
+from mlrepro import durable, git, outputs, plainfile, writing
 from mlrepro.dataclass import TYPE_CHECKING, dataclass
 from mlrepro.errors import MlreproError, Refused
 from mlrepro.lock import Lock
@@ -54,7 +54,7 @@ class Noted:
 
     def __enter__(self) -> Noted:
         self._lock.__enter__()
-        durable.write_atomic(self._place, self._text.encode("utf-8", "surrogateescape"))
+        writing.write_atomic(self._place, self._text.encode("utf-8", "surrogateescape"))
         return self
 
     def __exit__(self, *_: object) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 
-from mlrepro import durable, git, scratch, staging
+from mlrepro import durable, git, scratch, staging, writing
 from mlrepro.dataclass import TYPE_CHECKING, dataclass, replace
 from mlrepro.errors import PathError
 from mlrepro.lock import Lock
@@ -133,7 +133,7 @@ def write(project: Project, changes: Sequence[Change]) -> list[str]:
         path, text = project.absolute(change.file), change.after
         if text or not change.removed:
             os.makedirs(os.path.dirname(path), exist_ok=True)
-            durable.write_atomic(path, bytes_of(change))
+            writing.write_atomic(path, bytes_of(change))
         else:
             durable.discard(path)
     return [change.file for change in changes]
@@ -150,7 +150,7 @@ def note(project: Project, changes: Sequence[Change]) -> None:
         names = dict.fromkeys([*noted(project), *(change.file for change in changes)])
         os.makedirs(project.state_dir, exist_ok=True)
         text = "".join(name + "\0" for name in names)
-        durable.write_atomic(_note(project), os.fsencode(text), durable=False)
+        writing.write_atomic(_note(project), os.fsencode(text), durable=False)
 
 
 def noted(project: Project) -> list[str]:

@@ -192,7 +192,7 @@ def save(
     The file is replaced in one step under a lock, so that two commands at once lose nothing.
     Entries of another store than ``store_id`` (where one is given) no longer count as stored.
     """
-    from mlrepro import durable  # not needed where nothing changed
+    from mlrepro import writing  # not needed where nothing changed
     from mlrepro.lock import Lock
 
     os.makedirs(state_dir, exist_ok=True)
@@ -208,7 +208,7 @@ def save(
             record.entries[entry.path] = entry
         record.cleared += [oid for oid in cleared if oid not in record.cleared]
         # Not flushed to disk: after a power cut a damaged record is only an empty one (crc32).
-        durable.write_atomic(os.path.join(state_dir, "index"), render(record), durable=False)
+        writing.write_atomic(os.path.join(state_dir, "index"), render(record), durable=False)
 
 
 def now_ns() -> int:

@@ -6,7 +6,7 @@ import os
 import shlex
 import sys
 
-from mlrepro import durable, git
+from mlrepro import git, writing
 from mlrepro.dataclass import TYPE_CHECKING, dataclass
 from mlrepro.errors import HOLDS, STALE, PathError
 
@@ -210,7 +210,7 @@ def _put(place: Place) -> None:
     if os.path.lexists(place.path) and not is_ours(place.path):
         _set_aside(place.path)
     text = script(place.name, shared=place.shared)
-    durable.write_atomic(place.path, text.encode(), mode=0o755)
+    writing.write_atomic(place.path, text.encode(), mode=0o755)
 
 
 CHOICE = "mlrepro.hooks"  # in git's configuration: "none" where none are wanted here

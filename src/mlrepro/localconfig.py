@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 
-from mlrepro import durable, dvcconfig
+from mlrepro import dvcconfig, writing
 from mlrepro.dataclass import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -26,7 +26,7 @@ def set_local(
     after = dvcconfig.set_values(before, dvcconfig.remote_section(name), values)
     if after != before:
         lasting = bool(before) or not is_found
-        durable.write_atomic(path, after.encode(), mode=0o600, durable=lasting)
+        writing.write_atomic(path, after.encode(), mode=0o600, durable=lasting)
 
 
 def note(project: Project, tracked: str, place: str) -> None:
@@ -35,7 +35,7 @@ def note(project: Project, tracked: str, place: str) -> None:
         return
     os.makedirs(project.state_dir, exist_ok=True)
     text = f"{tracked}\n{place}\n".encode("utf-8", "surrogateescape")
-    durable.write_atomic(os.path.join(project.state_dir, "place"), text, durable=False)
+    writing.write_atomic(os.path.join(project.state_dir, "place"), text, durable=False)
 
 
 def noted(project: Project) -> tuple[str, str]:

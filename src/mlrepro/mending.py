@@ -18,6 +18,7 @@ from mlrepro import (
     transfer,
     trash,
     worktree,
+    writing,
 )
 from mlrepro.dataclass import TYPE_CHECKING
 from mlrepro.errors import MlreproError, StoreError
@@ -168,7 +169,7 @@ class _Reading:
         self._unsaved = 0
         os.makedirs(os.path.dirname(self._file), exist_ok=True)
         text = "".join(f"{oid} {mark}\n" for oid, mark in self._known.items())
-        durable.write_atomic(self._file, text.encode(), durable=False)
+        writing.write_atomic(self._file, text.encode(), durable=False)
 
     def forget(self) -> None:
         """The work is done: the next run is to read everything."""

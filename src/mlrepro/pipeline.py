@@ -6,7 +6,6 @@ import os
 
 from mlrepro import (
     capture,
-    durable,
     members,
     outputs,
     plainfile,
@@ -15,6 +14,7 @@ from mlrepro import (
     transfer,
     wording,
     worktree,
+    writing,
 )
 from mlrepro.dataclass import TYPE_CHECKING, dataclass, field
 from mlrepro.errors import MlreproError
@@ -182,7 +182,7 @@ def _add_by_stub(
     """Have DVC fill in a pointer that is there already, under the name that we give it."""
     path = project.absolute(item.pointer)
     out = pointer.Out(wording.posix_name(item), "", None)
-    durable.write_atomic(path, pointer.render(pointer.Pointer((out,))))
+    writing.write_atomic(path, pointer.render(pointer.Pointer((out,))))
     added, errors = session.commit([item.pointer])
     if errors:
         os.unlink(path)

@@ -6,7 +6,7 @@ import os
 import struct
 from zlib import crc32
 
-from mlrepro import digest, durable
+from mlrepro import digest, writing
 from mlrepro.dataclass import TYPE_CHECKING
 from mlrepro.lock import Lock
 
@@ -131,7 +131,7 @@ class Receipts:
         self._first = b"".join(sorted({*_records(self._first), *self._more}))
         self._more = set()
         data = _MAGIC + self._place + b"\n" + _block(self._first)
-        durable.write_atomic(self._file, data, durable=False)
+        writing.write_atomic(self._file, data, durable=False)
         self._good = len(data)
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from mlrepro import (
-    durable,
     engine,
     fetching,
     git,
@@ -16,6 +15,7 @@ from mlrepro import (
     remote,
     threeway,
     transfer,
+    writing,
 )
 from mlrepro.dataclass import TYPE_CHECKING, replace
 from mlrepro.errors import PathError, Refused
@@ -202,7 +202,7 @@ def _rewrite(project: Project, item: Tracked) -> None:
     before = plainfile.read(project.root, item.pointer, pointer.MAX_POINTER_BYTES)
     text = pointer.parse(before, item.pointer)
     outs = tuple(item.out if out.path == item.out.path else out for out in text.outs)
-    durable.write_atomic(path, pointer.render(replace(text, outs=outs)))
+    writing.write_atomic(path, pointer.render(replace(text, outs=outs)))
     git.stage(project, [item.pointer])
 
 

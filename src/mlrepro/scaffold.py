@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 
-from mlrepro import durable, git, plainfile
+from mlrepro import git, plainfile, writing
 from mlrepro.dataclass import TYPE_CHECKING
 from mlrepro.errors import PathError
 
@@ -70,7 +70,7 @@ class Scaffold:
             os.makedirs(os.path.dirname(path), exist_ok=True)
         except (FileExistsError, NotADirectoryError):
             raise in_the_way(os.path.dirname(name)) from None
-        durable.write_atomic(path, text.encode("utf-8", "surrogateescape"))
+        writing.write_atomic(path, text.encode("utf-8", "surrogateescape"))
 
     def announce(self, names: Sequence[str]) -> None:
         """Note that these files, about to be written, are ours to stage."""
@@ -78,7 +78,7 @@ class Scaffold:
         if fresh and not self.dry_run:
             self._ours += fresh
             os.makedirs(self.project.state_dir, exist_ok=True)
-            durable.write_atomic(self._journal, git.joined(self._ours))
+            writing.write_atomic(self._journal, git.joined(self._ours))
 
     def stage(self) -> None:
         """Stage what was made, and what was changed where it was as staged before.

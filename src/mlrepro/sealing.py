@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 
-from mlrepro import durable, dvcconfig, index, seal, unchanged
+from mlrepro import dvcconfig, index, seal, unchanged, writing
 from mlrepro.errors import HOLDS, STALE, MlreproError
 
 # Loaded only by a commit that finds no seal to hold.
@@ -340,4 +340,4 @@ def keep(project: Project, made: seal.Seal) -> None:
     except (OSError, ValueError):
         same = False
     if not same:
-        durable.write_atomic(path, data, durable=False)  # its checksum tells a damaged one
+        writing.write_atomic(path, data, durable=False)  # its checksum tells a damaged one

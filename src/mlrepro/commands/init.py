@@ -8,7 +8,6 @@ import sys
 
 from mlrepro import (
     config,
-    durable,
     dvc,
     dvcconfig,
     git,
@@ -20,6 +19,7 @@ from mlrepro import (
     project as places,
     remote,
     setting,
+    writing,
 )
 from mlrepro.dataclass import TYPE_CHECKING, dataclass
 from mlrepro.errors import ConfigError, ProcessError, StoreError, UsageError
@@ -287,7 +287,7 @@ def _exclude(project: Project, name: str) -> None:
     if line not in text.splitlines():
         os.makedirs(os.path.dirname(path), exist_ok=True)
         gap = "" if not text or text.endswith("\n") else "\n"
-        durable.write_atomic(path, f"{text}{gap}{line}\n".encode("utf-8", "surrogateescape"))
+        writing.write_atomic(path, f"{text}{gap}{line}\n".encode("utf-8", "surrogateescape"))
 
 
 def _ignore_files(work: Scaffold, target: Remote) -> None:

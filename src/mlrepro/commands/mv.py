@@ -18,6 +18,7 @@ from mlrepro import (
     plainfile,
     pointer,
     worktree,
+    writing,
 )
 from mlrepro.dataclass import TYPE_CHECKING, dataclass, replace
 from mlrepro.errors import PathError, Refused
@@ -76,7 +77,7 @@ def _move(project: Project, item: Tracked, path: str, name: str, text: bytes) ->
     there, here = project.absolute(path), project.absolute(item.path)
     begun = os.path.lexists(project.absolute(name))
     os.makedirs(os.path.dirname(there), exist_ok=True)
-    durable.write_atomic(project.absolute(name), text)
+    writing.write_atomic(project.absolute(name), text)
     with ignore.lock(project):
         changes = ignore.keep_out(project, [path], ignore.bring_back(project, [name]))
         changes = ignore.without(project, item.path, changes)

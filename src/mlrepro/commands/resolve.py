@@ -6,7 +6,6 @@ import os
 
 from mlrepro import (
     capture,
-    durable,
     git,
     history,
     index,
@@ -17,6 +16,7 @@ from mlrepro import (
     plainfile,
     remote,
     threeway,
+    writing,
 )
 from mlrepro.dataclass import TYPE_CHECKING, dataclass
 from mlrepro.errors import MlreproError, PathError, PointerError
@@ -60,7 +60,7 @@ def run(project: Project, side: str, paths: Sequence[str], options: Options) -> 
                 continue
             resolved.append(name)
             if not options.dry_run:
-                durable.write_atomic(project.absolute(name), merged.text)
+                writing.write_atomic(project.absolute(name), merged.text)
         except MlreproError as error:
             errors.append(error)
     if resolved and not options.dry_run:

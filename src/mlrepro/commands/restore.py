@@ -6,7 +6,6 @@ import os
 
 from mlrepro import (
     damage,
-    durable,
     git,
     history,
     ignore,
@@ -17,6 +16,7 @@ from mlrepro import (
     remote,
     returning,
     threeway,
+    writing,
 )
 from mlrepro.dataclass import TYPE_CHECKING, dataclass
 from mlrepro.errors import MlreproError, PathError
@@ -187,13 +187,13 @@ def _pointers(project: Project, commit: str, items: Sequence[Tracked], done: Bro
     texts = git.blobs(project, [f"{commit}:{name}" for name in names])
     for name in names:
         os.makedirs(os.path.dirname(project.absolute(name)), exist_ok=True)
-        durable.write_atomic(project.absolute(name), texts[f"{commit}:{name}"])
+        writing.write_atomic(project.absolute(name), texts[f"{commit}:{name}"])
     with ignore.lock(project):
         changes = ignore.bring_back(project, names)
         changes = ignore.keep_out(project, [item.path for item in whole], changes)
         ignore.note(project, changes)
         for change in changes:
             text = change.after.encode("utf-8", "surrogateescape")
-            durable.write_atomic(project.absolute(change.file), text)
+            writing.write_atomic(project.absolute(change.file), text)
     git.stage(project, [*names, *ignore.noted(project)])
     ignore.forget(project)

@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from importlib.util import find_spec
 from typing import Any, NoReturn
 
-from mlrepro import durable
+from mlrepro import writing
 from mlrepro.dvc import bounds, s3, sending, transfer
 from mlrepro.dvc.bucket import Bucket
 from mlrepro.dvc.failures import (
@@ -73,7 +73,7 @@ def init(root: str) -> list[str]:
             )
         os.makedirs(folder, exist_ok=True)
         if ".dvc/config" not in before:
-            durable.write_atomic(os.path.join(folder, "config"), b"")
+            writing.write_atomic(os.path.join(folder, "config"), b"")
         init_ignore(root)
     with opened(root):  # which writes .dvc/.gitignore
         made = [name for name in names if name not in before]

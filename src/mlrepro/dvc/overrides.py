@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
-from mlrepro import durable
+from mlrepro import writing
 from mlrepro.dvc import bounds
 from mlrepro.errors import PathError, StoreError
 
@@ -87,7 +87,7 @@ def whole_files() -> Iterator[None]:
             return
         text = io.StringIO()
         dumper(data, text, **options)
-        durable.write_atomic(os.fspath(path), text.getvalue().encode())
+        writing.write_atomic(os.fspath(path), text.getvalue().encode())
 
     _common._dump_data = _yaml._dump_data = dump
     try:

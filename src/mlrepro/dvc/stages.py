@@ -7,7 +7,7 @@ import stat
 from collections.abc import Iterable
 from typing import Any
 
-from mlrepro import durable, plainfile, pointer
+from mlrepro import plainfile, pointer, writing
 from mlrepro.dataclass import dataclass
 from mlrepro.dvc import pointers
 from mlrepro.dvc.ignoring import left_out
@@ -192,6 +192,6 @@ def restore(root: str, texts: Texts) -> None:
     for name, text in texts.items():
         path = os.path.join(root, name)
         if text is not None:
-            durable.write_atomic(path, text)
+            writing.write_atomic(path, text)
         elif os.path.isfile(path):
             os.unlink(path)
