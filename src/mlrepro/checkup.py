@@ -15,6 +15,7 @@ from mlrepro import (
     dvcconfig,
     finding,
     git,
+    gitadd,
     ignore,
     index,
     install,
@@ -197,7 +198,7 @@ def _tracked(project: Project) -> Iterator[Finding]:
 
 
 def _write(project: Project, changes: list[ignore.Change]) -> None:
-    git.stage(project, ignore.write(project, changes))
+    gitadd.stage(project, ignore.write(project, changes))
 
 
 def _record(project: Project) -> Iterator[Finding]:

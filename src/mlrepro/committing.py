@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import stat
 
-from mlrepro import git, outputs, pointer, process, wording, writing
+from mlrepro import git, gitadd, outputs, pointer, process, wording, writing
 from mlrepro.dataclass import TYPE_CHECKING, dataclass, replace
 from mlrepro.errors import MlreproError, PointerError
 
@@ -233,7 +233,7 @@ def write_and_stage(project: Project, commit: Commit, saved: Sequence[Saved]) ->
         if present is not None:
             fresh[path] = item.text
     writing.write_many(fresh)
-    git.stage(project, alike, commit.indexes, texts=alike)
+    gitadd.stage(project, alike, commit.indexes, texts=alike)
     if apart:
         _stage_texts(project, apart, commit.indexes)
     return [*alike, *apart]

@@ -9,6 +9,7 @@ from mlrepro import (
     committing,
     damage,
     git,
+    gitadd,
     history,
     index,
     pipeline,
@@ -173,7 +174,7 @@ def _refresh(
     if pipes:
         refreshed = pipeline.refresh(project, target, pipes, record, options)
         done.errors += refreshed.errors
-        git.stage(project, refreshed.written, commit.indexes)
+        gitadd.stage(project, refreshed.written, commit.indexes)
         done.staged += refreshed.written
         done.saved += refreshed.saved
     return done

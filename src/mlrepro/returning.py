@@ -6,6 +6,7 @@ from mlrepro import (
     engine,
     fetching,
     git,
+    gitadd,
     index,
     leaving,
     materialize,
@@ -203,7 +204,7 @@ def _rewrite(project: Project, item: Tracked) -> None:
     text = pointer.parse(before, item.pointer)
     outs = tuple(item.out if out.path == item.out.path else out for out in text.outs)
     writing.write_atomic(path, pointer.render(replace(text, outs=outs)))
-    git.stage(project, [item.pointer])
+    gitadd.stage(project, [item.pointer])
 
 
 def merge(done: Brought, more: Brought) -> None:

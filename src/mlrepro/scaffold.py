@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 
-from mlrepro import git, plainfile, writing
+from mlrepro import git, gitadd, plainfile, writing
 from mlrepro.dataclass import TYPE_CHECKING
 from mlrepro.errors import PathError
 
@@ -90,7 +90,7 @@ class Scaffold:
         wanted = [*self._ours, *self._settings()]
         hidden = git.ignored(self.project, wanted)
         names = [name for name in wanted if name not in hidden]
-        git.stage(
+        gitadd.stage(
             self.project, [name for name in names if os.path.isfile(self.project.absolute(name))]
         )
         if os.path.exists(self._journal):

@@ -11,6 +11,7 @@ from mlrepro import (
     fitness,
     folder,
     git,
+    gitadd,
     ignore,
     index,
     naming,
@@ -86,7 +87,7 @@ def _move(project: Project, item: Tracked, path: str, name: str, text: bytes) ->
         changed += [os.path.join(os.path.dirname(p), ".gitignore") for p in (item.pointer, name)]
     if os.path.lexists(here):
         durable.move(here, there)
-    git.stage(project, [name, *changed])
+    gitadd.stage(project, [name, *changed])
     git.run(project, "update-index", "--force-remove", "-z", "--stdin",
             input=git.joined([item.pointer]))  # fmt: skip
     os.unlink(project.absolute(item.pointer))

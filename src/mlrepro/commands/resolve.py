@@ -6,7 +6,7 @@ import os
 
 from mlrepro import (
     capture,
-    git,
+    gitadd,
     history,
     index,
     materialize,
@@ -64,7 +64,7 @@ def run(project: Project, side: str, paths: Sequence[str], options: Options) -> 
         except MlreproError as error:
             errors.append(error)
     if resolved and not options.dry_run:
-        git.stage(project, resolved)
+        gitadd.stage(project, resolved)
         listing = outputs.in_worktree(project, resolved)
         record = index.load(project.state_dir)
         settled = threeway.settle(project, record)  # our side was committed, or none could merge

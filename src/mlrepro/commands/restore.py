@@ -7,6 +7,7 @@ import os
 from mlrepro import (
     damage,
     git,
+    gitadd,
     history,
     ignore,
     index,
@@ -195,5 +196,5 @@ def _pointers(project: Project, commit: str, items: Sequence[Tracked], done: Bro
         for change in changes:
             text = change.after.encode("utf-8", "surrogateescape")
             writing.write_atomic(project.absolute(change.file), text)
-    git.stage(project, [*names, *ignore.noted(project)])
+    gitadd.stage(project, [*names, *ignore.noted(project)])
     ignore.forget(project)

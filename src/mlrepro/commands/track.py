@@ -11,6 +11,7 @@ from mlrepro import (
     damage,
     foresight,
     git,
+    gitadd,
     ignore,
     index,
     naming,
@@ -114,7 +115,7 @@ def _settle(
     """Once content is stored: the ignore files (their lines go into ``changes``), the pointers,
     what pipelines made (``outs``), the index, and the record.
     """
-    packing = git.begin_pack(project, wording.texts(done.saved))  # while the files are written
+    packing = gitadd.begin_pack(project, wording.texts(done.saved))  # while the files are written
     try:
         written, added = aside.write(done.saved)
         changes += added
@@ -162,7 +163,7 @@ def _stage(
     ignore.note(project, changes)
     names = dict.fromkeys([*pointers, *ignore.noted(project)])
     names.update(dict.fromkeys(_unstaged(project, done, names)))
-    git.stage(project, names, packing=packing)
+    gitadd.stage(project, names, packing=packing)
     ignore.forget(project)
 
 

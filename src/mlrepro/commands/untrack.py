@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Sequence
 
-from mlrepro import durable, folder, git, ignore, index, naming, outputs
+from mlrepro import durable, folder, git, gitadd, ignore, index, naming, outputs
 from mlrepro.dataclass import TYPE_CHECKING, dataclass
 from mlrepro.errors import MlreproError, PathError, Refused
 from mlrepro.result import Options, Result
@@ -104,7 +104,7 @@ def _untrack(project: Project, items: Sequence[Tracked]) -> None:
     pointers = list(dict.fromkeys(item.pointer for item in items))
     for name in pointers:
         os.unlink(project.absolute(name))
-    git.stage(project, [*pointers, *changed])
+    gitadd.stage(project, [*pointers, *changed])
     index.save(project.state_dir, (), [item.path for item in items])
     for item in items:
         durable.discard(folder.tree_file(project.state_dir, item.path))
