@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from mlrepro import engine, git, listing as listings, walking, worktree
+from mlrepro import engine, git, listing as listings, planning, walking, worktree
 from mlrepro.dataclass import TYPE_CHECKING, dataclass
 from mlrepro.errors import PathError
 from mlrepro.presence import Presence
@@ -47,7 +47,7 @@ def save(
     entry = record.entries.get(wanted.path)
     worktree.refuse_link(project, wanted.path)
     seen = wanted.now.plan if wanted.now is not None else None
-    plan = seen or worktree.plan_folder(project, wanted.path)
+    plan = seen or planning.of(project, wanted.path)
     done.hollow = plan.walk.hollow
     certain = entry is not None and entry.stored and _marked(record, target)
     if wanted.item is not None and wanted.item.out.legacy:
@@ -89,7 +89,7 @@ def save(
 def _listing(
     project: Project,
     wanted: Target,
-    plan: worktree.FolderPlan,
+    plan: planning.FolderPlan,
     options: Options,
     done: Members,
 ) -> bytes:
@@ -128,7 +128,7 @@ def _read(
     project: Project,
     target: Remote,
     store: Store | None,
-    plan: worktree.FolderPlan,
+    plan: planning.FolderPlan,
     places: Sequence[int],
     options: Options,
     done: Members,
@@ -162,7 +162,7 @@ def _marked(record: index.Record, target: Remote) -> bool:
     return bool(record.store_id) and record.store_id == target.read_id()
 
 
-def _unstored(plan: worktree.FolderPlan, cache: Store, store: Store | None) -> list[int]:
+def _unstored(plan: planning.FolderPlan, cache: Store, store: Store | None) -> list[int]:
     """The members whose blobs are not, with their size, in cache and store: a look for each."""
     if len(plan.fresh) == len(plan.walk):
         return []
