@@ -10,7 +10,7 @@ import os
 import sys
 from pathlib import Path
 
-from mlrepro import project as places, remote, transfer
+from mlrepro import locating, project as places, transfer
 from mlrepro.engine import save_files
 from mlrepro.result import Options
 
@@ -22,7 +22,7 @@ def blobs(name: str, number: int) -> list[bytes]:
 
 def main(root: str, name: str, rounds: int) -> None:
     project = places.find(root, os.environ)
-    target = remote.located(project, os.environ)
+    target = locating.located(project, os.environ)
     target.cache.create()
     for number in range(rounds):
         needs = []

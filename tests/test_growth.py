@@ -18,9 +18,9 @@ from mlrepro import (
     index,
     landing,
     listing,
+    locating,
     outputs,
     project,
-    remote,
     walking,
     worktree,
 )
@@ -92,7 +92,7 @@ def test_status_of_a_folder(filled: Callable[[int], project.Project]) -> None:
         assert paths == [f"set{count}"]
         found = worktree.examine(here, paths, index.load(here.state_dir), ONE_CORE, folders[count])
         assert found[paths[0]].proven
-        stored = status._Stored(here, remote.located(here, os.environ, write=False), usable=True)
+        stored = status._Stored(here, locating.located(here, os.environ, write=False), usable=True)
         assert stored.has(folders[count][0].oid)
 
     # The same of it, of the record of it, and of the listing while that is checked.

@@ -85,12 +85,12 @@ def _given() -> bytes:
 
 def _merge(project: Project, args: list[str]) -> int:
     """Git's merge driver: base, ours and theirs as files, and the pointer's name."""
-    from mlrepro import merging, remote
+    from mlrepro import locating, merging
 
     if len(args) != 4:
         print("error: a merge driver takes four arguments: %O %A %B %P", file=sys.stderr)
         return 2
-    target = remote.located(project, os.environ, write=False)
+    target = locating.located(project, os.environ, write=False)
     files = [os.path.join(project.cwd, name) for name in args[:3]]
     left = merging.drive(project, target, files, args[3], Options())
     if left is None:

@@ -12,9 +12,9 @@ from mlrepro import (
     gitadd,
     history,
     index,
+    locating,
     pipeline,
     refusals,
-    remote,
     threeway,
     transfer,
     unchanged,
@@ -66,7 +66,7 @@ def run(project: Project, options: Options) -> HookResult:
     named += [(path, name, record.entries[path].named) for path, name in known.items()]
     standing = {path: oid for path, name, oid in named if name not in found.changed}
     settled = threeway.settle(project, record, standing)
-    target = remote.located(project, os.environ)
+    target = locating.located(project, os.environ)
     work = _compare(project, found.listing.outs, record, options)
     if not work.errors:
         stashed = committing.stashed_names(os.environ)

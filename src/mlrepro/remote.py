@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 
 from mlrepro import dvcconfig, plainfile
-from mlrepro.errors import RepositoryError, StoreError
+from mlrepro.errors import StoreError
 from mlrepro.store import Store
 
 # On the hook's no-change path: a few small reads. What is known of the store, beside DVC's own
@@ -83,15 +83,15 @@ def of(project: Project, environ: Mapping[str, str]) -> Remote:
     if remote.is_network:
         remote.endpoint = settings.sections.get(section, {}).get("endpointurl", "")
         remote.endpoint = remote.endpoint or environ.get("AWS_ENDPOINT_URL", "")
-    _refuse_link(project, remote.cache.root)
+    refuse_link(project, remote.cache.root)
     if settings.level_of("cache", "dir") == "repo":
         refuse_foreign(project, remote.cache, "dvc config --local cache.dir PATH")
     if remote.store is not None:
-        _refuse_link(project, remote.store.root)
+        refuse_link(project, remote.store.root)
     if remote.store is None or settings.level_of(section, "url") != "repo":
         return remote
     written = written_url(project, "config", name)
-    if not _is_relative(written):
+    if not is_relative(written):
         return remote
     remote.relative = written
     if not os.path.isdir(url) and project.main_root != project.root:
@@ -101,7 +101,7 @@ def of(project: Project, environ: Mapping[str, str]) -> Remote:
     return remote
 
 
-def _refuse_link(project: Project, place: str) -> None:
+def refuse_link(project: Project, place: str) -> None:
     """Raise StoreError where a folder for blobs lies behind a link that came with the repository.
 
     A link that the user made, as to a larger disk, is not in git.
@@ -153,7 +153,8 @@ def _text(project: Project, file: str) -> str:
     return dvcconfig.text_of("repo", os.path.join(project.dvc_dir, file), f".dvc/{file}")
 
 
-def _is_relative(url: str) -> bool:
+def is_relative(url: str) -> bool:
+    """Whether a url is a folder's, named from where the file lies that says it."""
     return bool(url) and "://" not in url and not url.startswith(("/", "~"))
 
 
@@ -275,100 +276,3 @@ def register(project: Project, store: Store) -> None:
         clones.register(project, store)
     except OSError:
         pass  # a store that we may only read from: its owner sees to it
-
-
-def located(project: Project, environ: Mapping[str, str], *, write: bool = True) -> Remote:
-    """The remote of this worktree, looked for where its clone came from if it is not here.
-
-    With ``write``, an absolute url that was found, or that has moved with the clone, goes into
-    ``.dvc/config.local``, since DVC resolves a relative one wrongly for old revisions. Raises
-    ConfigError.
-    """
-    from mlrepro import localconfig
-
-    outdated = _outdated(project, of(project, environ).name)
-    if write and outdated:
-        localconfig.set_local(project, of(project, environ).name, {"url": None})
-        localconfig.note(project, "", "")
-    remote = _located(project, environ, outdated)
-    if remote.store is None:
-        return remote
-    _refuse_link(project, remote.store.root)
-    tracked = written_url(project, "config", remote.name)
-    if write and _is_relative(tracked) and os.path.isdir(remote.url):
-        if written_url(project, "config.local", remote.name) != remote.url:
-            localconfig.set_local(project, remote.name, {"url": remote.url}, is_found=True)
-        localconfig.note(project, tracked, remote.url)
-    return remote
-
-
-def _outdated(project: Project, name: str) -> str:
-    """The tracked url where another was noted for an earlier one: the store has moved; else ""."""
-    from mlrepro import localconfig
-
-    tracked, local = (
-        written_url(project, "config", name),
-        written_url(project, "config.local", name),
-    )
-    was, place = localconfig.noted(project)
-    return tracked if local and local == place and tracked != was else ""
-
-
-def _located(project: Project, environ: Mapping[str, str], moved_to: str) -> Remote:
-    remote = of(project, environ)
-    tracked = written_url(project, "config", remote.name)
-    if moved_to:
-        url = moved_to if "://" in moved_to else os.path.join(project.dvc_dir, moved_to)
-        _use(remote, url if "://" in url else os.path.normpath(url), "config")
-        remote.relative = moved_to if _is_relative(moved_to) else ""
-        if remote.is_network:
-            settings = dvcconfig.load(project.dvc_dir, environ)
-            options = settings.sections.get(dvcconfig.remote_section(remote.name), {})
-            remote.endpoint = options.get("endpointurl", "") or environ.get("AWS_ENDPOINT_URL", "")
-    if remote.store is None or not _is_relative(tracked):
-        return remote
-    here = os.path.normpath(os.path.join(project.dvc_dir, tracked))
-    local = written_url(project, "config.local", remote.name)
-    if local and local != here and os.path.isdir(here) and not os.path.isdir(local):
-        _use(remote, here, "config")  # the clone was moved: what was noted is its old place
-    elif not os.path.isdir(remote.url) and not _was_here(project, remote.url):
-        parents = _in_origin(project, environ)
-        if parents:
-            _use(remote, parents, "origin")
-    return remote
-
-
-def _use(remote: Remote, place: str, found_in: str) -> None:
-    remote.url, remote.found_in = place, found_in
-    remote.store = None if "://" in place else Store(place)
-
-
-def _was_here(project: Project, place: str) -> bool:
-    return known(project)[0] == place
-
-
-def _in_origin(project: Project, environ: Mapping[str, str], furthest: int = 5) -> str:
-    """The store of the repository on this disk that this one was cloned from, or ""."""
-    from mlrepro import git, project as places
-
-    folder = project.root
-    for _ in range(furthest):
-        folder = git.origin(folder)
-        if not folder:
-            break
-        try:
-            parent = places.find(folder, {})
-        except RepositoryError:
-            continue  # a bare repository: it has no store, but may itself be a clone
-        if parent.root == project.root:
-            break
-        theirs = of(parent, environ)
-        tracked = written_url(parent, "config", theirs.name)
-        places_ = [theirs.url] if theirs.store is not None else []
-        if _is_relative(tracked):  # the parent may have been moved since that was last noted
-            places_.append(os.path.normpath(os.path.join(parent.dvc_dir, tracked)))
-        for place in places_:
-            if os.path.isdir(place):
-                return place
-        folder = parent.root
-    return ""

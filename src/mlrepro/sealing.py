@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 
-from mlrepro import dvcconfig, index, seal, unchanged, writing
+from mlrepro import dvcconfig, index, seal, unchanged
 from mlrepro.errors import HOLDS, STALE, MlreproError
 
 # Loaded only by a commit that finds no seal to hold.
@@ -340,4 +340,6 @@ def keep(project: Project, made: seal.Seal) -> None:
     except (OSError, ValueError):
         same = False
     if not same:
+        from mlrepro import writing
+
         writing.write_atomic(path, data, durable=False)  # its checksum tells a damaged one

@@ -12,6 +12,7 @@ from mlrepro import (
     dvc,
     finding,
     history,
+    locating,
     outputs,
     remote,
     staging,
@@ -33,7 +34,7 @@ LOW = 1 << 30  # bytes free, from which down it is told
 def findings(project: Project) -> Iterator[Finding]:
     """All that is out of order, each with its mend; a network store is not asked."""
     try:
-        target = remote.located(project, os.environ, write=False)
+        target = locating.located(project, os.environ, write=False)
     except StoreError as error:
         yield finding.of(error)
         return
@@ -51,7 +52,7 @@ def findings(project: Project) -> Iterator[Finding]:
 def notes(project: Project) -> Iterator[str]:
     """What is no fault, but good to know."""
     try:
-        target = remote.located(project, os.environ, write=False)
+        target = locating.located(project, os.environ, write=False)
     except MlreproError:
         return
     if target.is_network:
@@ -95,7 +96,7 @@ def _place(project: Project, target: Remote) -> Iterator[Finding]:
             f".dvc/config.local has an old place of the store: {local}",
             "mlrepro doctor --fix",
             ".dvc/config.local",
-            lambda: remote.located(project, os.environ),
+            lambda: locating.located(project, os.environ),
         )
 
 

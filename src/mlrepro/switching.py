@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 
-from mlrepro import dvcconfig, ignore, localconfig, rebinding, remote
+from mlrepro import dvcconfig, ignore, localconfig, locating, rebinding, remote
 from mlrepro.config import CONFIG_FILE
 from mlrepro.dataclass import TYPE_CHECKING, dataclass
 from mlrepro.errors import ConfigError, MlreproError
@@ -56,7 +56,7 @@ def switch(project: Project, name: str, address: Address, *, dry_run: bool) -> S
     _keep_out(work, address.url)
     if not dry_run:
         localconfig.set_local(project, name, {"url": None, **dict.fromkeys(address.options)})
-        remote.located(project, os.environ)
+        locating.located(project, os.environ)
     work.stage()
     changed = tuple(sorted({*work.created, *work.changed}))
     return Switched(changed, tuple(work.advice), tuple(errors))

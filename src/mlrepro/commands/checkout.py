@@ -12,6 +12,7 @@ from mlrepro import (
     halfway,
     history,
     index,
+    locating,
     materialize,
     naming,
     outputs,
@@ -155,7 +156,7 @@ class _Work:
                 known = {item.path for item in left}
                 self.before = left + [item for item in self.before if item.path not in known]
             self._stay_with_what_is_new()
-            self.target = remote.located(project, os.environ, write=not options.dry_run)
+            self.target = locating.located(project, os.environ, write=not options.dry_run)
         looking = replace(options, dry_run=True)
         self.done = self._leave(looking)
         gone = tuple(path + "/" for path in self.done.removed)
@@ -232,7 +233,7 @@ class _Work:
         outs = self.then.outs
         outs[:] = [item for item in outs if os.path.lexists(project.absolute(item.pointer))]
         if os.path.isdir(project.dvc_dir) and outs:
-            self.target = remote.located(project, os.environ)
+            self.target = locating.located(project, os.environ)
             returning.merge(self.done, self._bring(self.options))
         self.errors = self._kept()
 
@@ -310,7 +311,7 @@ def _beside(
     link: bool,
 ) -> CheckoutResult:
     """The snapshot in a worktree of its own."""
-    target = remote.located(project, os.environ, write=not options.dry_run)
+    target = locating.located(project, os.environ, write=not options.dry_run)
     folder = beside.choose(project, into)
     if options.dry_run:
         missing = transfer.absent(target, history.needs_of(then.outs, commit))
@@ -323,7 +324,7 @@ def _beside(
     _git(project, ["worktree", "add", "--quiet", "--detach", folder, commit], commit)
     place = beside.ready(project, folder)
     listing = outputs.in_worktree(place)
-    target = remote.located(place, os.environ)
+    target = locating.located(place, os.environ)
     done = materialize.Brought()
     beside.share_cache(project, target, listing.outs)
     if link:

@@ -9,8 +9,8 @@ from mlrepro import (
     git,
     gitlog,
     inside,
+    locating,
     naming,
-    remote,
     revisions,
     sides,
     valuefiles,
@@ -152,7 +152,7 @@ def run(
 
 
 def _sides(project: Project, asked: revisions.Asked, options: Options) -> tuple[Side, Side]:
-    target = remote.located(project, os.environ, write=False)
+    target = locating.located(project, os.environ, write=False)
     places = [target.cache] if target.store is None else [target.cache, target.store]
     a = sides.Commit(project, git.head(project) if asked.a is None else asked.a, places)
     if asked.b is None:

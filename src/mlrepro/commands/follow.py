@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 
-from mlrepro import damage, git, index, leaving, materialize, outputs, remote, threeway
+from mlrepro import damage, git, index, leaving, locating, materialize, outputs, remote, threeway
 from mlrepro.amounts import many
 from mlrepro.dataclass import TYPE_CHECKING
 from mlrepro.errors import MlreproError
@@ -42,7 +42,7 @@ def run(project: Project, name: str, args: Sequence[str], options: Options) -> H
     in_step = all(entry.named == entry.synced for entry in record.entries.values())
     if in_step and not gone and all(seen.get(pointer) == oid for pointer, oid in now.items()):
         return HookResult(never_fails=True)
-    target = remote.located(project, os.environ)
+    target = locating.located(project, os.environ)
     listing = outputs.in_worktree(project, list(now))
     items = [item for item in listing.outs if _is_to_follow(project, item, record, before)]
     done = materialize.bring(project, target, items, record, options)

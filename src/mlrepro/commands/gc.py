@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 
-from mlrepro import clones, collecting, naming, proof, remote, trash
+from mlrepro import clones, collecting, locating, naming, proof, remote, trash
 from mlrepro.amounts import many
 from mlrepro.dataclass import TYPE_CHECKING, dataclass
 from mlrepro.errors import Refused
@@ -67,7 +67,7 @@ def run(project: Project, keep_last: int | None, empty_trash: bool, options: Opt
     read), and for a network store; StoreError for a store that cannot be used.
     """
     naming.require_dvc(project)
-    target = remote.located(project, os.environ, write=not options.dry_run)
+    target = locating.located(project, os.environ, write=not options.dry_run)
     store = _usable(project, target)
     holders, notes = _holders(project, target, store)
     if empty_trash:

@@ -14,6 +14,7 @@ from mlrepro import (
     ignore,
     install,
     localconfig,
+    locating,
     outputs,
     process,
     project as places,
@@ -221,7 +222,7 @@ def _remote(work: Scaffold, url: str, *, explicit: bool) -> Remote:
     now = remote.of(project, os.environ)
     if explicit and now.url != url.removeprefix("file://"):  # what this clone had noted for itself
         localconfig.set_local(project, now.name, {"url": url})
-    return remote.located(project, os.environ)
+    return locating.located(project, os.environ)
 
 
 def _planned(project: Project, url: str) -> Remote:
@@ -262,7 +263,7 @@ def _store(work: Scaffold, target: Remote, *, explicit: bool) -> None:
         remote.refuse_foreign(project, target.store, f"mlrepro init --store {place}")
     remote.remember(project, target.store, target.store.create(whole=True))
     remote.register(project, target.store)
-    remote.located(project, os.environ)
+    locating.located(project, os.environ)
     if target.found_in == "main":
         _exclude(project, os.path.relpath(target.store.root, project.main_root))
     if fresh and git.head(project) and outputs.in_worktree(project).outs:

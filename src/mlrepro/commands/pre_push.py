@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 
-from mlrepro import damage, git, gitlog, history, remote, transfer
+from mlrepro import damage, git, gitlog, history, locating, transfer
 from mlrepro.amounts import many
 from mlrepro.dataclass import TYPE_CHECKING, dataclass
 from mlrepro.errors import BlobMissing, MlreproError, ProcessError, StoreError
@@ -55,7 +55,7 @@ def run(project: Project, args: Sequence[str], stdin: bytes, options: Options) -
             needs.setdefault(need.oid, (ref, need))
     if errors or not needs:
         return HookResult(errors=tuple(errors))
-    target = remote.located(project, os.environ)
+    target = locating.located(project, os.environ)
     wanted = [need for _, need in needs.values()]
     try:
         done = transfer.push(project, target, wanted, options)

@@ -9,10 +9,10 @@ from mlrepro import (
     halfway,
     history,
     index,
+    locating,
     materialize,
     naming,
     outputs,
-    remote,
     threeway,
 )
 from mlrepro.dataclass import TYPE_CHECKING, dataclass, replace
@@ -56,7 +56,7 @@ def run(project: Project, paths: Sequence[str], force: bool, options: Options) -
     settled = threeway.settle(project, record)  # commits that were made without our hooks
     if settled and not options.dry_run:
         index.save(project.state_dir, settled)
-    target = remote.located(project, os.environ, write=not options.dry_run)
+    target = locating.located(project, os.environ, write=not options.dry_run)
     listing = outputs.in_worktree(project)
     broken = halfway.of(project)
     if broken is not None:

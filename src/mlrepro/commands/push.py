@@ -11,6 +11,7 @@ from mlrepro import (
     git,
     history,
     index,
+    locating,
     naming,
     outputs,
     remote,
@@ -59,7 +60,7 @@ def run(
     Raises StoreError where the store cannot be used, MlreproError for an unknown revision.
     """
     naming.require_dvc(project)
-    target = remote.located(project, os.environ, write=not options.dry_run)
+    target = locating.located(project, os.environ, write=not options.dry_run)
     needs, errors = _needs(project, revisions, all_commits)
     early = _save_worktree(project, target, needs, options)
     done = transfer.push(project, target, [*needs, *_owed(project)], options, trust=False)

@@ -9,6 +9,7 @@ from mlrepro import (
     debts,
     dvc,
     dvcconfig,
+    locating,
     moving,
     naming,
     probing,
@@ -108,7 +109,7 @@ def run(
             url or "", project.cwd, flags=flags, options=settings, secrets=secrets
         )
         return _set(project, address, options)
-    target = remote.located(project, os.environ, write=False)
+    target = locating.located(project, os.environ, write=False)
     about = _about(project, action, target)
     wrong = remote.problem(project, target)
     if wrong is not None and action == "show":
@@ -163,7 +164,7 @@ def _test(
 
 def _set(project: Project, address: Address, options: Options) -> RemoteResult:
     _fit(project, address)
-    old = remote.located(project, os.environ, write=False)
+    old = locating.located(project, os.environ, write=False)
     name = old.name or remote.NAME
     about = _about(project, "set", old)
     notes = []

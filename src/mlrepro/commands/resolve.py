@@ -9,12 +9,12 @@ from mlrepro import (
     gitadd,
     history,
     index,
+    locating,
     materialize,
     merging,
     naming,
     outputs,
     plainfile,
-    remote,
     threeway,
     writing,
 )
@@ -45,7 +45,7 @@ class ResolveResult(Result):
 def run(project: Project, side: str, paths: Sequence[str], options: Options) -> ResolveResult:
     """Take ``side`` ("ours", "theirs", "union") for the pointers of ``paths``, and stage it."""
     naming.require_dvc(project)
-    target = remote.located(project, os.environ, write=not options.dry_run)
+    target = locating.located(project, os.environ, write=not options.dry_run)
     resolved: list[str] = []
     conflicts: list[str] = []
     errors: list[MlreproError] = []

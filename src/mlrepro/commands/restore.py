@@ -11,10 +11,10 @@ from mlrepro import (
     history,
     ignore,
     index,
+    locating,
     materialize,
     naming,
     outputs,
-    remote,
     returning,
     threeway,
     writing,
@@ -67,7 +67,7 @@ def run(
     settled = threeway.settle(project, record)
     if settled and not options.dry_run:
         index.save(project.state_dir, settled)
-    target = remote.located(project, os.environ, write=not options.dry_run)
+    target = locating.located(project, os.environ, write=not options.dry_run)
     now = outputs.in_worktree(project)
     wanted, errors = _wanted(project, paths, revision, commit, now)
     every: list[MlreproError] = list(errors)

@@ -9,6 +9,7 @@ from mlrepro import (
     git,
     halfway,
     index,
+    locating,
     outputs,
     pointer,
     remote,
@@ -81,7 +82,7 @@ def run(project: Project, options: Options) -> StatusResult:
     watch = sealing.Watch(project)
     record = index.load(project.state_dir)
     threeway.settle(project, record)  # commits that were made without our hooks
-    target = remote.located(project, os.environ, write=False)
+    target = locating.located(project, os.environ, write=False)
     wrong = remote.problem(project, target)
     listing = outputs.in_worktree(project)
     entries = git.entries(project)

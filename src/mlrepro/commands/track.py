@@ -14,11 +14,11 @@ from mlrepro import (
     gitadd,
     ignore,
     index,
+    locating,
     naming,
     outputs,
     pipeline,
     precommit,
-    remote,
     threeway,
     wording,
 )
@@ -86,7 +86,7 @@ def run(project: Project, paths: Sequence[str], options: Options) -> TrackResult
         again = [Refused(hooked.again, code="commit-again")] if hooked.again else []
         return TrackResult(errors=(*hooked.errors, *again), notes=hooked.notes)
     record = index.load(project.state_dir)
-    target = remote.located(project, os.environ, write=not options.dry_run)
+    target = locating.located(project, os.environ, write=not options.dry_run)
     chosen = naming.chosen(project, paths, record) if paths else naming.everything(project, record)
     through_dvc = options.lane == "dvc" and not options.dry_run
     by_dvc = _before_dvc(project, chosen.targets) if through_dvc else {}

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from concurrent.futures import ThreadPoolExecutor
 
-from mlrepro import damage, git, lineage, mending, naming, proof, remote
+from mlrepro import damage, git, lineage, locating, mending, naming, proof, remote
 from mlrepro.amounts import many
 from mlrepro.dataclass import TYPE_CHECKING, dataclass
 from mlrepro.errors import BlobCorrupt, BlobMissing, MlreproError, PointerError, Refused
@@ -103,7 +103,7 @@ def _target(project: Project, all_commits: bool) -> Remote:
             "git fetch --unshallow",
             code="shallow-clone",
         )
-    target = remote.located(project, os.environ, write=False)
+    target = locating.located(project, os.environ, write=False)
     wrong = remote.problem(project, target)
     if wrong is not None:
         raise wrong
