@@ -145,7 +145,8 @@ def chosen(project: Project, typed: Sequence[str], record: Record) -> Chosen:
     """What the user named, each path with its pointer where it has one; the unfit are refused."""
     names, errors = expand(project, typed)
     # Answered by the time that all names are looked at.
-    asked = whereabouts.ask(project) if any(name not in record.entries for name in names) else None
+    is_new = any(name not in record.entries for name in names)
+    asked = outputs.ask_for_new(project) if is_new else None
     try:
         return _chosen(project, names, record, asked, Chosen(errors=errors))
     finally:

@@ -14,11 +14,13 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
 
     from mlrepro.gitindex import Entries
+    from mlrepro.process import Started
     from mlrepro.project import Project
 
 LOCK_FILE = "dvc.lock"
 MAX_LOCK_BYTES = 1 << 22
 _ENDS = (b".dvc", LOCK_FILE.encode())
+_EVERY = ("*.dvc", f":(glob)**/{LOCK_FILE}")  # as pathspecs
 
 
 @dataclass(frozen=True, slots=True)
@@ -177,19 +179,33 @@ def _pipeline(project: Project, folder_: str) -> bytes:
         raise PointerError(f"Cannot read {folder_ or '.'}/dvc.yaml: {error.strerror}") from error
 
 
+def ask_for_new(project: Project) -> Started | None:
+    """Begin to ask git which pointer files it does not know yet; None where that cannot be."""
+    return git.begin_untracked(project, *_EVERY)
+
+
+def new_pointers(project: Project, asked: Started | None = None) -> list[str]:
+    """The pointer files that git neither knows nor ignores; ``asked``: by ``ask_for_new``."""
+    fresh = git.told_untracked(asked) if asked is not None else None
+    if fresh is None:
+        fresh = git.untracked(project, *_EVERY)
+    return [name for name in fresh if is_pointer(name)]
+
+
 def in_worktree(
-    project: Project, names: Sequence[str] | None = None, own: Sequence[str] | None = None
+    project: Project,
+    names: Sequence[str] | None = None,
+    own: Sequence[str] | None = None,
+    asked: Started | None = None,
 ) -> Listing:
     """What the pointer files of the worktree say: all of them, or those named.
 
-    ``own``: as for ``read_pointers``.
+    ``own``: as for ``read_pointers``; ``asked``: what ``ask_for_new`` began.
     """
     if names is None:
         listed = [name for name in git.entries(project).names if name.endswith(_ENDS)]
         every = [name for name in map(os.fsdecode, listed) if is_pointer(name)]
-        fresh = git.untracked(project, "*.dvc", f":(glob)**/{LOCK_FILE}")
-        every += [name for name in fresh if is_pointer(name)]
-        names = sorted(dict.fromkeys(every))
+        names = sorted(dict.fromkeys([*every, *new_pointers(project, asked)]))
     texts = []
     errors: list[MlreproError] = []
     for name in names:

@@ -21,20 +21,12 @@ _FIXED = len("outs:\n- md5: \n  size: \n  hash: md5\n  path: \n") + 32
 _EXEC, _FOLDER = len("  isexec: true\n"), len(".dir  nfiles: \n")
 
 
-_PATTERNS = ("*.dvc", f":(glob)**/{outputs.LOCK_FILE}")
-
-
-def ask(project: Project) -> Started | None:
-    """Begin to ask git which pointers it does not know yet; None where that cannot be begun."""
-    return git.begin_untracked(project, *_PATTERNS)
-
-
 def pointers_by_path(
     project: Project, record: Record, asked: Started | None = None
 ) -> dict[str, str]:
     """The pointer that names each tracked path in the worktree; one that is bad names none.
 
-    ``asked``: what ``ask`` began.
+    ``asked``: what ``outputs.ask_for_new`` began.
     """
     entries = git.entries(project)
     known = {entry.pointer: entry for entry in record.entries.values()}
@@ -52,10 +44,7 @@ def pointers_by_path(
             found[entry.path] = name
         else:
             unknown.append(name)
-    fresh = git.told_untracked(asked) if asked is not None else None
-    if fresh is None:
-        fresh = git.untracked(project, *_PATTERNS)
-    unknown += [name for name in fresh if outputs.is_pointer(name)]
+    unknown += outputs.new_pointers(project, asked)
     if unknown:
         read = outputs.in_worktree(project, sorted(dict.fromkeys(unknown)))
         found |= {item.path: item.pointer for item in read.outs}

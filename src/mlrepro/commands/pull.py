@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 
     from mlrepro.errors import MlreproError
     from mlrepro.materialize import Brought
+    from mlrepro.process import Started
     from mlrepro.project import Project
 
 
@@ -52,12 +53,23 @@ def run(project: Project, paths: Sequence[str], force: bool, options: Options) -
     An unsaved change is kept and named, or with ``force`` saved in the cache first.
     """
     naming.require_dvc(project)
+    asked = outputs.ask_for_new(project)  # answered while the store is looked for
+    try:
+        return _run(project, paths, force, options, asked)
+    finally:
+        if asked is not None:
+            asked.kill()
+
+
+def _run(
+    project: Project, paths: Sequence[str], force: bool, options: Options, asked: Started | None
+) -> PullResult:
     record = index.load(project.state_dir)
     settled = threeway.settle(project, record)  # commits that were made without our hooks
     if settled and not options.dry_run:
         index.save(project.state_dir, settled)
     target = locating.located(project, os.environ, write=not options.dry_run)
-    listing = outputs.in_worktree(project)
+    listing = outputs.in_worktree(project, asked=asked)
     broken = halfway.of(project)
     if broken is not None:
         options.reporter.note(broken.note)
