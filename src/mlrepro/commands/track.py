@@ -7,6 +7,7 @@ import os
 from mlrepro import (
     ahead,
     capture,
+    choosing,
     committing,
     damage,
     foresight,
@@ -87,7 +88,9 @@ def run(project: Project, paths: Sequence[str], options: Options) -> TrackResult
         return TrackResult(errors=(*hooked.errors, *again), notes=hooked.notes)
     record = index.load(project.state_dir)
     target = locating.located(project, os.environ, write=not options.dry_run)
-    chosen = naming.chosen(project, paths, record) if paths else naming.everything(project, record)
+    chosen = (
+        choosing.chosen(project, paths, record) if paths else choosing.everything(project, record)
+    )
     through_dvc = options.lane == "dvc" and not options.dry_run
     by_dvc = _before_dvc(project, chosen.targets) if through_dvc else {}
     if options.dry_run:
