@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from mlrepro import git, gitlock, placing
+from mlrepro import gitadd, gitlock, placing
 from mlrepro.errors import MlreproError
 from working import Work, codes, made, oid_of
 
@@ -56,7 +56,7 @@ def test_an_ignore_file_is_staged_by_the_next_run(
     def killed(*_: object, **__: object) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(git, "stage", killed)
+    monkeypatch.setattr(gitadd, "stage", killed)
     with pytest.raises(KeyboardInterrupt):
         work.track("data/x.csv")
     monkeypatch.undo()

@@ -135,9 +135,12 @@ def _old(path: Path) -> None:
     os.utime(path, ns=(1_700_000_000_123_456_789,) * 2)
 
 
-@pytest.mark.parametrize("size", [SMALL, LARGE], ids=["small", "large"])
+@pytest.mark.parametrize(
+    ("size", "stride"),
+    [(SMALL, 17), *(pytest.param(*one, marks=SLOW) for one in ((SMALL, 2), (LARGE, 2)))],
+    ids=["small", "small, each", "large, each"],
+)
 @pytest.mark.parametrize("how", WAYS)
-@pytest.mark.parametrize("stride", [17, pytest.param(2, marks=SLOW)])
 def test_a_change_at_every_call_of_the_engine(
     tmp_path: Path, record_property, how: str, size: int, stride: int
 ) -> None:

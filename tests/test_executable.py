@@ -52,7 +52,9 @@ def bring(repo: Hooked, way: str) -> None:
 
 
 @pytest.mark.parametrize("way", WAYS)
-@pytest.mark.parametrize("isexec", [True, False], ids=["set", "taken away"])
+@pytest.mark.parametrize(
+    "isexec", [True, pytest.param(False, marks=pytest.mark.slow)], ids=["set", "taken away"]
+)
 def test_a_bit_that_no_commit_has_stays_when_the_content_is_replaced(
     plain: Hooked, way: str, isexec: bool
 ) -> None:

@@ -83,7 +83,7 @@ PARTS = {
 }  # fmt: skip
 
 
-QUICK = ("a pointer", "a pointer in part", "a pointer that goes", "nearly all")
+QUICK = ("a pointer in part", "nearly all")
 EACH = [what if what in QUICK else pytest.param(what, marks=pytest.mark.slow) for what in PARTS]
 
 

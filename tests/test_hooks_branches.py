@@ -21,7 +21,9 @@ def _teammate_committed(hooked: Hooked, tmp_path: Path, **files: str) -> str:
     return oid
 
 
-@pytest.mark.parametrize("record", [True, False], ids=["record", "no record"])
+@pytest.mark.parametrize(
+    "record", [True, pytest.param(False, marks=pytest.mark.slow)], ids=["record", "no record"]
+)
 def test_a_workspace_that_is_behind_does_not_undo_a_teammates_work(
     hooked: Hooked, tmp_path: Path, record: bool
 ) -> None:

@@ -17,10 +17,11 @@ import pytest
 from hooked import EVERY_ALONE, POINTER, Hooked
 
 AGAIN = "run the same command again"
+OTHER_NAMES = ('data/a "b".csv', "data/x b/y.csv")
 
 
 @pytest.mark.parametrize("alone", EVERY_ALONE, indirect=True)
-@pytest.mark.parametrize("flag", ["-am", "-m"])
+@pytest.mark.parametrize("flag", ["-am", pytest.param("-m", marks=pytest.mark.slow)])
 def test_data_alone(alone: Hooked, flag: str) -> None:
     alone.edit()
     assert AGAIN in alone.refused(flag, "data")
@@ -46,7 +47,9 @@ def test_unstaged_code_stays_unstaged(alone: Hooked) -> None:
 
 
 @pytest.mark.parametrize("alone", EVERY_ALONE, indirect=True)
-@pytest.mark.parametrize("again", [False, True], ids=["", "edited again"])
+@pytest.mark.parametrize(
+    "again", [False, pytest.param(True, marks=pytest.mark.slow)], ids=["", "edited again"]
+)
 def test_an_unstaged_pointer_is_refused_with_the_way_out(alone: Hooked, again: bool) -> None:
     alone.leave_pointer_unstaged()
     if again:
@@ -131,7 +134,10 @@ def test_without_a_home(alone: Hooked) -> None:
     assert alone.read("a.py") == b"one = 2\n"
 
 
-@pytest.mark.parametrize("name", ["data/Größe.csv", 'data/a "b".csv', "data/x b/y.csv"])
+@pytest.mark.parametrize(
+    "name",
+    ["data/Größe.csv", *(pytest.param(one, marks=pytest.mark.slow) for one in OTHER_NAMES)],
+)
 def test_a_name_that_git_quotes_is_found_in_the_patch(alone: Hooked, name: str) -> None:
     alone.write(name, "one")
     assert alone.mlrepro("track", name).exit_code == 0

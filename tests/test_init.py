@@ -238,7 +238,10 @@ def test_dvc_with_a_remote_that_the_config_contradicts(work: Work, tmp_path: Pat
     assert work.init().advice == ()
 
 
-@pytest.mark.parametrize("moment", range(1, 16))
+MOMENTS = [at if at % 2 else pytest.param(at, marks=pytest.mark.slow) for at in range(1, 16)]
+
+
+@pytest.mark.parametrize("moment", MOMENTS)
 def test_an_init_that_was_killed_is_completed(work: Work, moment: int) -> None:
     work.write("Makefile", "all: ;\n")
     work.write("README.md", "x")

@@ -140,7 +140,11 @@ HIDING = {
 }
 
 
-@pytest.mark.parametrize("case", [*HIDING, "global"])
+LESS = ("data without slash", "what is in data", "deep", "config", "no last newline")
+CASES = [one if one not in LESS else pytest.param(one, marks=pytest.mark.slow) for one in HIDING]
+
+
+@pytest.mark.parametrize("case", [*CASES, "global"])
 def test_rules_that_hide_what_git_has_to_see(work: Work, case: str, private_machine: Path) -> None:
     if case == "global":
         (private_machine / "ignored").write_text("data\n*.dvc\nMakefile\n")

@@ -11,7 +11,7 @@ import pytest
 import past
 import working
 from building import read_file_tree
-from mlrepro import durable, engine, render
+from mlrepro import durable, engine, render, writing
 from mlrepro.commands import mv
 from mlrepro.errors import MlreproError
 from mlrepro.result import Options
@@ -148,7 +148,7 @@ def test_a_move_that_was_cut_short_is_completed(
 ) -> None:
     """Killed after each of its steps in turn; the same command again ends as if nothing was."""
     steps = [
-        (durable, "write_atomic"), (mv.ignore, "write"), (durable, "move"), (mv.git, "stage"),
+        (writing, "write_atomic"), (mv.ignore, "write"), (durable, "move"), (mv.gitadd, "stage"),
         (mv.git, "run"),
     ]  # fmt: skip
     module, name = steps[step]

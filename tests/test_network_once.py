@@ -181,7 +181,7 @@ def refused(work: Work) -> None:
     assert list((work.root / ".dvc" / "cache" / ".quarantine").iterdir())
 
 
-@pytest.mark.parametrize("size", [LARGE, MEDIUM])
+@pytest.mark.parametrize("size", [LARGE, pytest.param(MEDIUM, marks=pytest.mark.slow)])
 @pytest.mark.parametrize("change", CHANGES)
 def test_changed_since_it_came(
     far: Far, monkeypatch: pytest.MonkeyPatch, change: Change, size: int

@@ -73,7 +73,11 @@ def test_a_bar_on_a_terminal(commands: Commands) -> None:
 
 @pytest.mark.parametrize(
     ("flag", "environ"),
-    [("", {"NO_COLOR": "1"}), ("", {"TERM": "dumb"}), ("-q", {"TERM": "xterm"})],
+    [
+        ("", {"NO_COLOR": "1"}),
+        pytest.param("", {"TERM": "dumb"}, marks=pytest.mark.slow),
+        pytest.param("-q", {"TERM": "xterm"}, marks=pytest.mark.slow),
+    ],
 )
 def test_no_bar_where_it_is_not_wanted(
     commands: Commands, flag: str, environ: dict[str, str]
