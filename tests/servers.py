@@ -301,6 +301,7 @@ class Cluster:
     def __init__(self, folder: Path, volumes: int = 1) -> None:
         self.folder = folder
         self.processes: dict[str, subprocess.Popen[bytes]] = {}
+        self.ports: list[int] = []  # by which its processes talk with each other
         self.volumes = volumes
         self.s3 = S3("", "")
 
@@ -320,6 +321,7 @@ class Cluster:
         self.folder.mkdir(parents=True, exist_ok=True)
         (self.folder / "s3.json").write_text(json.dumps(_IDENTITIES))
         m, mg, f, fg, s, sg, w = free_ports(7)
+        self.ports += [mg, fg, sg]
         here = ("-ip=127.0.0.1", "-ip.bind=127.0.0.1")
         s3 = (
             f"-s3.port={s}", f"-s3.port.grpc={sg}", "-s3.port.iceberg=0", "-s3.port.lance=0",
@@ -329,6 +331,7 @@ class Cluster:
         copies = f"00{min(self.volumes, 2) - 1}"
         if self.volumes == 1:
             v, vg = free_ports(2)
+            self.ports.append(vg)
             self._run(
                 "server", "server", *here, f"-dir={self._room('all')}", "-master.telemetry=false",
                 f"-master.port={m}", f"-master.port.grpc={mg}", "-master.volumeSizeLimitMB=256",
@@ -346,6 +349,7 @@ class Cluster:
             )  # fmt: skip
             for number in range(self.volumes):
                 v, vg = free_ports(2)
+                self.ports.append(vg)
                 self._run(
                     f"volume{number}", "volume", *here, f"-dir={self._room(f'volume{number}')}",
                     f"-master={master}", f"-port={v}", f"-port.grpc={vg}", "-max=40",
@@ -411,6 +415,10 @@ class Cluster:
         for one in self.processes.values():
             one.wait()
         self.processes.clear()
+        for port in self.ports:  # sockets that it makes beside each, wherever it is told to be
+            for left in Path("/tmp").glob(f"seaweedfs-*-grpc-{port}.sock"):
+                left.unlink(missing_ok=True)
+        self.ports.clear()
 
 
 def _status(url: str) -> int:
