@@ -29,7 +29,15 @@ def has_all(work: Work) -> bool:
     return all(work.read(name) == text.encode() for name, text in TRACKED.items())
 
 
-@pytest.mark.parametrize("how", [[], ["--no-hardlinks"], ["--depth=1", "--no-local"], ["--shared"]])
+@pytest.mark.parametrize(
+    "how",
+    [
+        [],
+        ["--depth=1", "--no-local"],
+        pytest.param(["--no-hardlinks"], marks=pytest.mark.slow),
+        pytest.param(["--shared"], marks=pytest.mark.slow),
+    ],
+)
 def test_a_clone_pulls_with_no_set_up(work: Work, tmp_path: Path, how: list[str]) -> None:
     clone = cloned(work, tmp_path / "clone", *how)
     done = clone.mlrepro("pull")

@@ -14,13 +14,17 @@ from pathlib import Path
 
 import pytest
 
-from hooked import EVERY_ALONE, POINTER, Hooked
+from hooked import ALONE, EVERY_ALONE, POINTER, Hooked
 
 AGAIN = "run the same command again"
 OTHER_NAMES = ('data/a "b".csv', "data/x b/y.csv")
 
 
-@pytest.mark.parametrize("alone", EVERY_ALONE, indirect=True)
+@pytest.mark.parametrize(
+    "alone",
+    [*ALONE, *(pytest.param(one, marks=pytest.mark.slow) for one in EVERY_ALONE[len(ALONE) :])],
+    indirect=True,
+)
 @pytest.mark.parametrize("flag", ["-am", pytest.param("-m", marks=pytest.mark.slow)])
 def test_data_alone(alone: Hooked, flag: str) -> None:
     alone.edit()

@@ -76,7 +76,13 @@ PRE_COMMIT_KEPT = {
 }
 
 
-@pytest.mark.parametrize("shape", PRE_COMMIT)
+SHAPES = [
+    pytest.param(name, marks=pytest.mark.slow) if at % 2 else name
+    for at, name in enumerate(PRE_COMMIT)
+]
+
+
+@pytest.mark.parametrize("shape", SHAPES)
 def test_a_pre_commit_config_of_the_users_own(work: Work, shape: str) -> None:
     text = PRE_COMMIT[shape]
     work.write(".pre-commit-config.yaml", text)

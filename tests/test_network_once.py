@@ -182,7 +182,10 @@ def refused(work: Work) -> None:
 
 
 @pytest.mark.parametrize("size", [LARGE, pytest.param(MEDIUM, marks=pytest.mark.slow)])
-@pytest.mark.parametrize("change", CHANGES)
+@pytest.mark.parametrize(
+    "change",
+    [*CHANGES[:2], *(pytest.param(one, marks=pytest.mark.slow) for one in CHANGES[2:])],
+)
 def test_changed_since_it_came(
     far: Far, monkeypatch: pytest.MonkeyPatch, change: Change, size: int
 ) -> None:

@@ -59,7 +59,13 @@ def states(side: Side) -> set[str]:
     return {file.state for file in found.files}
 
 
-@pytest.mark.parametrize("name", POINTERS)
+EACH = [
+    pytest.param(name, marks=pytest.mark.slow) if at % 2 else name
+    for at, name in enumerate(POINTERS)
+]
+
+
+@pytest.mark.parametrize("name", EACH)
 def test_a_pointer(pair: Pair, name: str) -> None:
     pointer, text = POINTERS[name]
     pair.put(FILES)

@@ -226,10 +226,10 @@ FOUND: dict[str, list[Step]] = {
 }
 
 
-LONG = [pytest.param(what, marks=pytest.mark.slow) for what in FOUND if len(FOUND[what]) > 5]
+LONG = [pytest.param(what, marks=pytest.mark.slow) for what in FOUND if len(FOUND[what]) > 4]
 
 
-@pytest.mark.parametrize("what", [*(what for what in FOUND if len(FOUND[what]) <= 5), *LONG])
+@pytest.mark.parametrize("what", [*(what for what in FOUND if len(FOUND[what]) <= 4), *LONG])
 def test_what_was_found(tmp_path: Path, no_grace: None, what: str) -> None:
     clones = machine(tmp_path, worlds=1)()
     for one in FOUND[what]:
