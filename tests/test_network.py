@@ -68,6 +68,32 @@ def test_what_was_stored_is_known(far: Far, proxy: Proxy, tmp_path: Path) -> Non
     assert clone.status_of().clean
 
 
+@pytest.mark.parametrize("shows", [2, 0], ids=["a moment later", "never"])
+def test_a_store_that_does_not_show_at_once_what_it_took(
+    far: Far, monkeypatch: pytest.MonkeyPatch, shows: int
+) -> None:
+    """It is asked once more before it is said, and owed, that a blob is not there."""
+    far.write("data/one.csv", b"1\n")
+    far.write("data/two.csv", b"2\n")
+    plain, asked = transfer.sizes, list[set[str]]()
+
+    def sizes(remote: Any, oids: Any, *about: Any) -> dict[str, int]:
+        asked.append(set(oids))
+        found: dict[str, int] = plain(remote, oids, *about)
+        if len(asked) != 1 and (not shows or len(asked) <= shows):
+            found.pop(oid_of(b"1\n"), None)
+        return found
+
+    monkeypatch.setattr(transfer, "sizes", sizes)
+    send = Bucket.send  # whose answer is enough for a store that says the hash of what it took
+    monkeypatch.setattr(Bucket, "send", lambda *given: send(*given) and False)
+    done = far.track("data/one.csv", "data/two.csv")
+    one, both = {oid_of(b"1\n")}, {oid_of(b"1\n"), oid_of(b"2\n")}
+    assert asked == [both, both, one] and done.errors == ()
+    assert bool(done.notes) == (not shows), done.notes
+    assert bool(debts.owed(far.project())) == (not shows)
+
+
 @pytest.mark.slow
 def test_another_store_is_not_the_one_that_is_known(far: Far, proxy: Proxy) -> None:
     tracked(far)

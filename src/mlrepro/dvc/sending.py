@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Collection, Container, Iterable, Sequence
 from hashlib import md5
 
@@ -17,6 +18,8 @@ from mlrepro.parallel import Crew
 from mlrepro.pointer import parse_listing, read_listing
 from mlrepro.result import Reporter
 from mlrepro.store import Store
+
+_MOMENT_S = 0.5  # until a blob that was sent and is not there is looked for once more
 
 
 def upload(
@@ -123,6 +126,10 @@ class _Sending(Moves):
         self.each(self._send, oids)
         sent = [oid for oid in oids if oid not in self.failed and oid not in self.done]
         sizes = self._sizes(sent)
+        unseen = [oid for oid in sent if not self._is_there(oid, sizes)]
+        if unseen:  # a store, or what stands before it, may show a moment later what it took
+            time.sleep(_MOMENT_S)
+            sizes |= self._sizes(unseen)
         for oid in sent:
             if self._is_there(oid, sizes):
                 self.done[oid] = None
