@@ -7,7 +7,7 @@ import os
 from mlrepro.copying import CopyReport, copy_blobs
 from mlrepro.dataclass import TYPE_CHECKING
 from mlrepro.hashing import HashReport, hash_files, sizes, total
-from mlrepro.landing import Landing, nothing_else
+from mlrepro.landing import Landing
 from mlrepro.parallel import Crew
 from mlrepro.reading import is_right, set_aside, verify_blob
 from mlrepro.result import Reporter
@@ -70,7 +70,7 @@ def save_files(
             last = closing(report) if closing is not None else None
             if last is not None:
                 land(landing, last[1], last[0])
-            landing.land((lambda: meanwhile(report)) if meanwhile is not None else nothing_else)
+            landing.land((lambda: meanwhile(report)) if meanwhile is not None else None)
         finally:
             reporter.end()
         return report

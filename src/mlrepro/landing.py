@@ -26,10 +26,6 @@ _WORTH_A_FORK = 1000  # names to give: two calls each
 _FRESH_NS = 60_000_000_000
 
 
-def nothing_else() -> None:
-    """What is done meanwhile, where nothing is."""
-
-
 def _renew(path: str, about: os.stat_result) -> None:
     """Give a blob that is to be used again a new ctime: ``gc`` leaves alone what is new."""
     try:
@@ -228,20 +224,19 @@ class Landing:
         if full:
             self.land()
 
-    def land(self, meanwhile: Callable[[], None] = nothing_else) -> None:
+    def land(self, meanwhile: Callable[[], None] | None = None) -> None:
         """Flush all that was added, give it its names, and flush those. Raises StoreError.
 
-        ``meanwhile``: called once, while the disk is waited for where that takes time.
+        ``meanwhile``: called once, while the disk is waited for.
         """
         with self._guard:
             batch, self._batch, self._bytes = self._batch, [], 0
         with self._one_batch:
             waiting = [one for one in batch if not one.flushed]
-            if waiting and meanwhile is not nothing_else:
+            if meanwhile is not None:
                 beside(lambda: self._flush_all(waiting), meanwhile)
             else:
                 self._flush_all(waiting)
-                meanwhile()
             self._name_all(batch)
             self._flush_names()
         with self._guard:  # from here on the stores themselves say that they have these

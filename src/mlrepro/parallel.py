@@ -140,8 +140,8 @@ def beside(work: Callable[[], None], meanwhile: Callable[[], None]) -> None:
     begun.acquire()
     ended.acquire()
     start_new_thread(run, ())
-    begun.acquire()  # else it comes to its turn only when this thread has had its own, 5 ms
     try:
+        begun.acquire()  # else it comes to its turn only when this thread has had its own, 5 ms
         meanwhile()
     finally:
         ended.acquire()

@@ -10,6 +10,7 @@ from mlrepro.durable import discard, flush, free_bytes, hard_link
 from mlrepro.errors import MlreproError, StoreError
 from mlrepro.hashing import (
     AT_ONCE,
+    Hashed,
     in_turn,
     packed,
     read_stable,
@@ -30,32 +31,21 @@ from mlrepro.streaming import SMALL, Sink, md5_of, nothing, read_whole, stream
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
-    from mlrepro.hashing import Note, Paths, Stat
+    from mlrepro.hashing import Note, Paths
 
 _FLUSH_AT_ONCE = 1 << 24  # bytes; from here on a file is flushed while others are still read
 
 
 @dataclass(slots=True)
-class Saved:
+class Saved(Hashed):
     """A file whose content is stored.
 
-    ``size``: bytes; ``stat``: the file's, from just before it was hashed, ``began_ns``: when (epoch
-    ns) that began, 0 where a writer was at it; ``stored_new``: the store (the cache, where no store
-    was given) did not have it; ``bytes_written``: to cache and store together.
+    ``stored_new``: the store (the cache, where no store was given) did not have it;
+    ``bytes_written``: to cache and store together.
     """
 
-    path: str
-    oid: str
-    size: int
-    stat: Stat
-    began_ns: int
     stored_new: bool
     bytes_written: int
-
-    @property
-    def isexec(self) -> bool:
-        """Executable by anyone, which is what DVC's ``isexec`` means."""
-        return self.stat.st_mode & 0o111 != 0
 
 
 @dataclass
